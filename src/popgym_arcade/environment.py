@@ -1,0 +1,264 @@
+"""The one step loop that all games share: clock, ends, auto-reset, spaces, jit and the choice of view.
+
+A game subclasses `Environment` and writes three things: how an episode starts (`initial_state`), what an action does
+(`transition`) and what is on the screen (`draw`). See `environments/navigator.py` for a complete example.
+"""
+
+import abc
+import dataclasses
+import functools
+from typing import Any, ClassVar, Generic, Self, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from popgym_arcade import spaces
+
+UP, DOWN, LEFT, RIGHT, FIRE = range(5)
+OBS_SIZES = range(64, 513)
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def pytree(cls: type[_T]) -> type[_T]:
+    """Make `cls` a frozen keyword-only dataclass whose fields are the leaves of a JAX pytree."""
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls))
+
+
+class _Replace:
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with the given fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]  # every subclass is a dataclass
+
+
+@pytree
+class Params(_Replace):
+    """The numbers of a game. Games add theirs; every leaf may be traced, and batched by `vmap`."""
+
+    max_steps_in_episode: ArrayLike
+    """The clock, int32[]: an episode is truncated after this many steps."""
+
+
+@pytree
+class State(_Replace):
+    """What every game's state holds. Games add their own fields."""
+
+    time: jax.Array
+    """Steps taken in this episode, int32[]. Never shown."""
+    score: jax.Array
+    """The undiscounted return so far in percent, rounded (see `percent`), int32[]. Public."""
+
+
+S = TypeVar("S", bound=State)
+P = TypeVar("P", bound=Params)
+Transition = tuple[S, jax.Array, jax.Array]
+TimeStep = tuple[jax.Array, S, jax.Array, jax.Array, dict[str, Any]]
+
+
+def percent(total: ArrayLike) -> jax.Array:
+    """Convert a return, float32[], to whole percent, int32[], rounding halves to even as NumPy does.
+
+    The float noise of different compilers must not decide a half: what lies within 1e-4 of one counts as one.
+    """
+    exact = 100.0 * jnp.asarray(total, jnp.float32)
+    half = jnp.round(2.0 * exact) / 2.0
+    return jnp.round(jnp.where(jnp.abs(exact - half) < 1e-4, half, exact)).astype(jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment(abc.ABC, Generic[S, P]):
+    """One view of a game: the MDP or, with `partial_obs`, its partially observable twin.
+
+    An environment is static configuration only. It is hashable, and equal to every other one built with the same
+    arguments, so it may be a static argument of `jax.jit`.
+
+    Actions:
+        int[], 0 up, 1 down, 2 left, 3 right, 4 fire. Any other integer is a no-op. An action that is not an integer
+        scalar raises a `TypeError` when it is traced.
+    Observations:
+        uint8[obs_size, obs_size, 3], RGB, a pure function of the state.
+    Keys:
+        `step` and `step_env` split theirs in two: the first half drives the transition, the second starts the next
+        episode (unused by `step_env`). So both agree wherever an episode goes on.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if `difficulty` or `obs_size` is not one of those offered.
+    """
+
+    difficulties: ClassVar[tuple[str, ...]] = ("Easy", "Medium", "Hard")
+
+    difficulty: str = ""
+    """One of `difficulties`, by default the first."""
+    partial_obs: bool = False
+    """Whether this is the POMDP view of the game."""
+    obs_size: int = 128
+    """Height and width of the frame in pixels, 64 to 512."""
+
+    def __post_init__(self) -> None:
+        if self.difficulty == "":
+            object.__setattr__(self, "difficulty", self.difficulties[0])
+        if self.difficulty not in self.difficulties:
+            raise ValueError(f"difficulty must be one of {self.difficulties}, got {self.difficulty!r}")
+        if not isinstance(self.partial_obs, bool):
+            raise TypeError(f"partial_obs must be True or False, got {self.partial_obs!r}")
+        if isinstance(self.obs_size, bool) or not isinstance(self.obs_size, int):
+            raise TypeError(f"obs_size must be an int from 64 to 512, got {self.obs_size!r}")
+        if self.obs_size not in OBS_SIZES:
+            raise ValueError(f"obs_size must be an int from 64 to 512, got {self.obs_size}")
+
+    # What a game writes.
+
+    @property
+    @abc.abstractmethod
+    def default_params(self) -> P:
+        """The numbers of the game, as the rules state them."""
+
+    @abc.abstractmethod
+    def initial_state(self, key: jax.Array, params: P) -> S:
+        """Return the state in which an episode starts; `time` and `score` are zero (see `start_fields`)."""
+
+    @abc.abstractmethod
+    def transition(self, key: jax.Array, state: S, action: jax.Array, params: P) -> Transition[S]:
+        """Apply `action`, int32[], and return (state, reward float32[], terminated bool[]). The clock is not its affair."""
+
+    @abc.abstractmethod
+    def draw(self, state: S) -> jax.Array:
+        """Return the frame, uint8[obs_size, obs_size, 3], that `partial_obs` asks for."""
+
+    # What is the same for all games.
+
+    @property
+    def name(self) -> str:
+        """The name of the game with its difficulty, e.g. `BattleShipEasy`."""
+        return type(self).__name__ + self.difficulty
+
+    @property
+    def twin(self) -> Self:
+        """The same game in the other view. The two share states and params."""
+        return dataclasses.replace(self, partial_obs=not self.partial_obs)
+
+    @property
+    def num_actions(self) -> int:
+        """The number of actions, 5 in every game."""
+        return 5
+
+    def action_space(self, params: P | None = None) -> spaces.Discrete:
+        """Return `Discrete(5)`, the same for all games."""
+        return spaces.Discrete(self.num_actions)
+
+    def observation_space(self, params: P | None = None) -> spaces.Box:
+        """Return the space of all uint8[obs_size, obs_size, 3]."""
+        return spaces.Box(0, 255, (self.obs_size, self.obs_size, 3), np.uint8)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def reset(self, key: jax.Array, params: P | None = None) -> tuple[jax.Array, S]:
+        """Start an episode.
+
+        Args:
+            key: one JAX random key, new-style (`jax.random.key`) or old-style (`jax.random.PRNGKey`).
+            params: the numbers of the game, `default_params` if left out.
+
+        Returns:
+            (observation uint8[obs_size, obs_size, 3], state).
+
+        Raises:
+            TypeError: when traced, if `key` is not one random key.
+        """
+        _check_key(key, "reset", "(0, None)")
+        state = self.initial_state(key, self.default_params if params is None else params)
+        return self._observe(state), state
+
+    def reset_env(self, key: jax.Array, params: P | None = None) -> tuple[jax.Array, S]:
+        """Start an episode; the same as `reset`."""
+        return self.reset(key, params)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(self, key: jax.Array, state: S, action: ArrayLike, params: P | None = None) -> TimeStep[S]:
+        """Take one step; where it ends the episode, return the next episode's first observation and state.
+
+        Args:
+            key: one JAX random key.
+            state: the state to start from, of either view.
+            action: int[], see the class.
+            params: the numbers of the game, `default_params` if left out.
+
+        Returns:
+            (observation, state, reward float32[], done bool[], info), where info holds `terminated` bool[] (the rules
+            ended the episode), `truncated` bool[] (the clock did and the rules did not), `discount` float32[] (0 where
+            terminated, else 1) and `final_state`, the state before any reset. To bootstrap from a truncated episode,
+            draw it: `env.get_obs(info["final_state"])`.
+
+        Raises:
+            TypeError: when traced, if `key` is not one random key or `action` not an integer scalar.
+        """
+        params = self.default_params if params is None else params
+        state, reward, done, info, key_reset = self._advance(key, state, action, params)
+        fresh = self.initial_state(key_reset, params)
+        state = jax.tree.map(lambda old, new: jnp.where(done, new, old), state, fresh)
+        return self._observe(state), state, reward, done, info
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step_env(self, key: jax.Array, state: S, action: ArrayLike, params: P | None = None) -> TimeStep[S]:
+        """Take one step without auto-reset; otherwise as `step`."""
+        params = self.default_params if params is None else params
+        state, reward, done, info, _ = self._advance(key, state, action, params)
+        return self._observe(state), state, reward, done, info
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def get_obs(self, state: S, params: P | None = None) -> jax.Array:
+        """Draw a state, of either view, as this view shows it: uint8[obs_size, obs_size, 3]."""
+        return self._observe(state)
+
+    def _advance(
+        self, key: jax.Array, state: S, action: ArrayLike, params: P
+    ) -> tuple[S, jax.Array, jax.Array, dict[str, Any], jax.Array]:
+        _check_key(key, "step", "(0, 0, 0, None)")
+        action = _check_action(action)
+        key_transition, key_reset = jax.random.split(key)
+        state, reward, terminated = self.transition(key_transition, state, action, params)
+        state = state.replace(time=state.time + 1)
+        truncated = ~terminated & (state.time >= jnp.asarray(params.max_steps_in_episode))
+        info = {
+            "terminated": terminated,
+            "truncated": truncated,
+            "discount": 1.0 - terminated.astype(jnp.float32),
+            "final_state": state,
+        }
+        return state, reward, terminated | truncated, info, key_reset
+
+    def _observe(self, state: S) -> jax.Array:
+        # The views are different programs to XLA. Without the barrier it may fuse the rules into the drawing of one of
+        # them and round differently there.
+        return self.draw(jax.lax.optimization_barrier(state))
+
+
+def start_fields() -> dict[str, jax.Array]:
+    """The fields that begin at zero in every game: `SomeState(**start_fields(), ...)`."""
+    return {"time": jnp.zeros((), jnp.int32), "score": jnp.zeros((), jnp.int32)}
+
+
+def _check_key(key: jax.Array, method: str, in_axes: str) -> None:
+    dtype = getattr(key, "dtype", None)
+    is_typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    is_raw = dtype == np.uint32
+    if not (is_typed or is_raw) or jnp.ndim(key) != int(is_raw):
+        got = f"{dtype}{list(jnp.shape(key))}" if dtype is not None else repr(key)
+        raise TypeError(
+            f"key must be one JAX random key, such as jax.random.key(0), got {got}; "
+            f"for a batch of keys use jax.vmap(env.{method}, in_axes={in_axes})"
+        )
+
+
+def _check_action(action: ArrayLike) -> jax.Array:
+    dtype = jnp.result_type(action)
+    if not jnp.issubdtype(dtype, jnp.integer) or jnp.ndim(action) != 0:
+        raise TypeError(
+            f"action must be an integer scalar from 0 to 4, got {dtype}{list(jnp.shape(action))}; "
+            "for a batch of actions use jax.vmap(env.step, in_axes=(0, 0, 0, None))"
+        )
+    action = jnp.asarray(action)
+    return jnp.where((action >= UP) & (action <= FIRE), action, FIRE + 1).astype(jnp.int32)

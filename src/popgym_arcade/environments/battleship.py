@@ -1,0 +1,150 @@
+"""BattleShip: find the fleet."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from popgym_arcade import sampling
+from popgym_arcade.environment import FIRE, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environments import board
+from popgym_arcade.graphics import Grid, Readout, Screen, palette, shapes
+
+SHIPS = (4, 3, 3, 2)
+_SEA, _MISS, _HIT = range(3)
+_CURSOR = 3  # added to the number of a glyph, gives the same one under the cursor
+
+
+@pytree
+class BattleShipParams(Params):
+    """The numbers of BattleShip."""
+
+    hit_reward: ArrayLike
+    """For the first shot at a cell with a ship, float32[]."""
+    repeat_reward: ArrayLike
+    """For each shot at a cell shot before, float32[]."""
+
+
+@pytree
+class BattleShipState(State):
+    """The state of BattleShip, of a board with `side` rows and columns."""
+
+    cursor: jax.Array
+    """Where the next shot goes, int32[2] of (row, col). Public."""
+    repeats: jax.Array
+    """Shots at cells shot before, int32[]. Public."""
+    shots: jax.Array
+    """The cells shot, bool[side, side]. Public in the MDP with what was hit; the POMDP hides all but the cursor's."""
+    ships: jax.Array
+    """The cells with ships, bool[side, side]. Never shown where no shot has fallen."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BattleShip(Environment[BattleShipState, BattleShipParams]):
+    """Find the fleet and waste no shot on the same cell.
+
+    Board: 8 / 10 / 12 squared. Ships of length 4, 3, 3 and 2, laid in this order, each random among all its
+        placements, horizontal or vertical, that overlap no ship before it; they may touch. The cursor starts on a
+        random cell.
+    Actions: the arrows move the cursor, the board's edge stops it; fire shoots at its cell.
+    End: terminated when all 12 ship cells are hit, or after cells / 2 repeated shots; truncated after
+        2 * cells + 2 * side steps.
+    Reward: +1/12 for a new hit, 0 for a new miss, -2 / cells for a shot at a cell shot before. The return lies in
+        [-1, 1], the best one is 1.
+    MDP frame: the cursor and every shot, X for hits and O for misses.
+    POMDP frame: the cursor and the mark under it. Both show how many repeats are used up, and the score.
+    """
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of the board."""
+        return {"Easy": 8, "Medium": 10, "Hard": 12}[self.difficulty]
+
+    @property
+    def max_repeats(self) -> int:
+        """The repeated shots that end the game."""
+        return self.side**2 // 2
+
+    @property
+    def default_params(self) -> BattleShipParams:
+        """See the class."""
+        return BattleShipParams(
+            max_steps_in_episode=np.int32(2 * self.side**2 + 2 * self.side),
+            hit_reward=np.float32(1 / sum(SHIPS)),
+            repeat_reward=np.float32(-2 / self.side**2),
+        )
+
+    def initial_state(self, key: jax.Array, params: BattleShipParams) -> BattleShipState:
+        """Hide the fleet and place the cursor."""
+        bits = jax.random.bits(key, (1 + len(SHIPS),))
+        ships = jnp.zeros((self.side, self.side), bool)
+        for length, word in zip(SHIPS, bits[1:], strict=True):
+            ships |= self._place(word, ~ships, length)
+        cursor = jnp.stack(sampling.choose(bits[0], jnp.ones((self.side, self.side), bool)))
+        return BattleShipState(
+            **start_fields(), cursor=cursor, repeats=jnp.zeros((), jnp.int32), shots=jnp.zeros_like(ships), ships=ships
+        )
+
+    def _place(self, word: jax.Array, free: jax.Array, length: int) -> jax.Array:
+        """Choose one of the places where a ship fits into the free cells: bool[side, side]."""
+        starts = self.side - length + 1
+        # Horizontal placements by row and first column, below them the vertical ones by column and first row.
+        lines = jnp.concatenate([free, free.T])
+        fits = functools.reduce(jnp.logical_and, [lines[:, first : first + starts] for first in range(length)])
+        line, start = sampling.choose(word, fits)
+        cells = np.arange(self.side)
+        on_line = cells[:, None] == line % self.side
+        within = (cells >= start) & (cells < start + length)
+        ship = on_line & within
+        return jnp.where(line < self.side, ship, ship.T)
+
+    def transition(
+        self, key: jax.Array, state: BattleShipState, action: jax.Array, params: BattleShipParams
+    ) -> Transition[BattleShipState]:
+        """Move or shoot."""
+        cursor = board.move(state.cursor, action, self.side)
+        fire = action == FIRE
+        repeated = fire & board.look_up(state.shots, cursor)
+        hit = fire & ~repeated & board.look_up(state.ships, cursor)
+        shots = state.shots | (fire & board.at(cursor, self.side))
+        repeats = state.repeats + repeated
+        hits = jnp.sum(shots & state.ships)
+
+        reward = jnp.where(hit, params.hit_reward, jnp.where(repeated, params.repeat_reward, 0.0)).astype(jnp.float32)
+        score = percent(hits * params.hit_reward + repeats * params.repeat_reward)
+        ended = (hits == sum(SHIPS)) | (repeats == self.max_repeats)
+        return state.replace(cursor=cursor, repeats=repeats, shots=shots, score=score), reward, ended
+
+    def draw(self, state: BattleShipState) -> jax.Array:
+        """Show the board."""
+        screen, grid, repeats = self._screen
+        marks = jnp.where(state.shots, jnp.where(state.ships, _HIT, _MISS), _SEA)
+        shots = [] if self.partial_obs else [grid.fill(marks)]
+        cursor = grid.stamp(*state.cursor, _CURSOR + board.look_up(marks, state.cursor))
+        return screen.render(screen.score(state.score), repeats.show(state.repeats), *shots, cursor)
+
+    @functools.cached_property
+    def _screen(self) -> tuple[Screen, Grid, Readout]:
+        screen = Screen(self.obs_size, type(self).__name__)
+        grid = screen.board(self.side, _glyphs, fillable=_CURSOR)
+        return screen, grid, board.repeats_readout(screen, self.max_repeats)
+
+
+def _glyphs(size: int) -> Sequence[np.ndarray]:
+    """Draw the cells in the order of the constants above, then the same under the cursor."""
+    sea = board.cell(size, palette.mix(palette.FIELD, palette.BLUE, 0.45))
+
+    miss, hit = sea.copy(), sea.copy()
+    if size >= 8:
+        shapes.paint(board.inside(miss), palette.WHITE, shapes.ring(0.5, 0.5, 0.42, 0.24))
+        shapes.paint(board.inside(hit), palette.ORANGE, shapes.cross(0.04, 0.26))
+    else:  # too small for an X and an O: a bright block and a faint one
+        board.inside(miss)[:] = palette.mix(palette.WHITE, palette.BLUE, 0.35)
+        board.inside(hit)[:] = palette.ORANGE
+
+    plain = [sea, miss, hit]
+    return plain + [board.with_cursor(image) for image in plain]

@@ -1,0 +1,52 @@
+"""What games on a square board share: moving about, telling cells, and the look of a cell."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from popgym_arcade.environment import DOWN, LEFT, RIGHT, UP
+from popgym_arcade.graphics import Readout, Screen, palette, shapes
+
+
+def move(position: jax.Array, action: jax.Array, side: int) -> jax.Array:
+    """Move a position, int32[2] of (row, col), as the arrows say; the board's edge stops it."""
+    row = (action == DOWN).astype(jnp.int32) - (action == UP)
+    col = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
+    return jnp.clip(position + jnp.stack([row, col]), 0, side - 1)
+
+
+def at(position: jax.Array, side: int) -> jax.Array:
+    """Mark a position, int32[2], on a board: bool[side, side]."""
+    lines = np.arange(side, dtype=np.int32)
+    return (lines[:, None] == position[0]) & (lines == position[1])
+
+
+def look_up(board: jax.Array, position: jax.Array) -> jax.Array:
+    """Read what a board of bools or integers holds at a position, int32[2]."""
+    here = at(position, len(board))
+    return jnp.any(board & here) if board.dtype == bool else jnp.sum(jnp.where(here, board, 0), dtype=board.dtype)
+
+
+def cell(size: int, colour: palette.Colour) -> np.ndarray:
+    """Draw an empty cell of `size` pixels, with its share of the grid lines: uint8[size, size, 3]."""
+    image = shapes.tile(size, size, colour)
+    line = max(1, size // 16)
+    image[-line:] = image[:, -line:] = palette.mix(colour, palette.NIGHT, 0.55)
+    return image
+
+
+def inside(image: np.ndarray, share: float = 0.75) -> np.ndarray:
+    """The middle of a cell's image, where its mark goes, clear of grid lines and cursor: a view to paint on."""
+    size = len(image)
+    margin = max(1, round(size * (1 - share) / 2))
+    return image[margin : size - margin, margin : size - margin]
+
+
+def with_cursor(image: np.ndarray) -> np.ndarray:
+    """Draw the cursor, a frame, around a copy of a cell's image."""
+    return shapes.frame(image.copy(), palette.YELLOW, max(1, round(len(image) / 9)))
+
+
+def repeats_readout(screen: Screen, max_repeats: int) -> Readout:
+    """Reserve the place that tells how many of the repeats that end a game are used up."""
+    return screen.status([f"{repeats}/{max_repeats}" for repeats in range(max_repeats + 1)], palette.ORANGE)

@@ -1,0 +1,128 @@
+"""CountRecall: how many of these have I seen?"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from popgym_arcade import sampling
+from popgym_arcade.environment import DOWN, FIRE, UP, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environments import card_table
+from popgym_arcade.graphics import Readout, palette
+
+
+@pytree
+class CountRecallParams(Params):
+    """The numbers of CountRecall."""
+
+    right_reward: ArrayLike
+    """For a right answer, float32[]."""
+
+
+@pytree
+class CountRecallState(State):
+    """The state of CountRecall, with a deck of `cards` cards."""
+
+    deck: jax.Array
+    """The suits in the order they are dealt, int8[cards]. The card of this turn is public, those of earlier turns are
+    public in the MDP and hidden in the POMDP, the later ones are never shown."""
+    queries: jax.Array
+    """The suits in the order they are asked for, int8[cards]. That of this turn is public, the others are never shown."""
+    turn: jax.Array
+    """Turns played, int32[]. Public in the MDP, hidden in the POMDP."""
+    counter: jax.Array
+    """The answer that fire would give, int32[]. Public."""
+    right: jax.Array
+    """Right answers given, int32[]. Public, as the score."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountRecall(Environment[CountRecallState, CountRecallParams]):
+    """Count the cards that went by.
+
+    Cards: a deck of 26 / 52 / 78 with 2 / 2 / 4 suits, equally many of each as far as possible (the first suits have one
+        more), and a second one that asks the questions; both shuffled, independently. A card is its suit.
+    Actions: up and down change the counter by one, never below zero or above the deck's size; fire answers; left and
+        right do nothing.
+    Turn: it shows the card dealt and the suit asked for. An answer is right if the counter equals the number of cards
+        of that suit dealt in earlier turns. Right or wrong, it moves on to the next turn; the counter keeps its value.
+    End: terminated after the last card; truncated after 10 steps per card.
+    Reward: 1 / cards for each right answer. The return lies in [0, 1], the best one is 1.
+    MDP frame: card, question, counter, and all cards dealt in earlier turns, in lines.
+    POMDP frame: card, question and counter.
+    """
+
+    @property
+    def cards(self) -> int:
+        """The size of the deck."""
+        return card_table.CARDS[self.difficulty]
+
+    @property
+    def suits(self) -> int:
+        """How many suits there are."""
+        return {"Easy": 2, "Medium": 2, "Hard": 4}[self.difficulty]
+
+    @property
+    def default_params(self) -> CountRecallParams:
+        """See the class."""
+        return CountRecallParams(
+            max_steps_in_episode=np.int32(10 * self.cards), right_reward=np.float32(1 / self.cards)
+        )
+
+    def initial_state(self, key: jax.Array, params: CountRecallParams) -> CountRecallState:
+        """Shuffle both decks."""
+        bits = jax.random.bits(key, (2, self.cards))
+        zero = jnp.zeros((), jnp.int32)
+        return CountRecallState(
+            **start_fields(),
+            deck=sampling.shuffled_deck(bits[0], self.suits),
+            queries=sampling.shuffled_deck(bits[1], self.suits),
+            turn=zero,
+            counter=zero,
+            right=zero,
+        )
+
+    def transition(
+        self, key: jax.Array, state: CountRecallState, action: jax.Array, params: CountRecallParams
+    ) -> Transition[CountRecallState]:
+        """Count or answer."""
+        fire = action == FIRE
+        correct = fire & (state.counter == answer(state))
+        change = (action == UP).astype(jnp.int32) - (action == DOWN)
+        turn = state.turn + fire
+        right = state.right + correct
+
+        state = state.replace(
+            turn=turn,
+            counter=jnp.clip(state.counter + change, 0, self.cards),
+            right=right,
+            score=percent(right * params.right_reward),
+        )
+        return state, jnp.where(correct, params.right_reward, 0.0).astype(jnp.float32), turn == self.cards
+
+    def draw(self, state: CountRecallState) -> jax.Array:
+        """Show the table."""
+        table, counter = self._table
+        dealt = np.arange(self.cards) < state.turn
+        history = table.history.fill(table.lines(jnp.where(dealt, state.deck + 1, 0)))
+        return table.screen.render(
+            table.screen.score(state.score),
+            card_table.show_card(table.left_card, card_table.card_at(state.deck, state.turn)),
+            card_table.show_card(table.right_card, card_table.card_at(state.queries, state.turn)),
+            counter.show(state.counter),
+            *([] if self.partial_obs else [history]),
+        )
+
+    @functools.cached_property
+    def _table(self) -> tuple[card_table.Table, Readout]:
+        table = card_table.Table(self.obs_size, type(self).__name__, self.cards, self.suits, "DEALT", "ASKED")
+        return table, table.middle_readout([f"{count:2d}" for count in range(self.cards + 1)], palette.YELLOW)
+
+
+def answer(state: CountRecallState) -> jax.Array:
+    """Count the cards of the queried suit dealt in earlier turns: int32[]."""
+    earlier = np.arange(len(state.deck)) < state.turn
+    return jnp.sum(earlier & (state.deck == card_table.card_at(state.queries, state.turn)), dtype=jnp.int32)

@@ -1,0 +1,164 @@
+"""MineSweeper: clear the field."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from popgym_arcade import sampling
+from popgym_arcade.environment import FIRE, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environments import board
+from popgym_arcade.graphics import Grid, Readout, Screen, font, palette, shapes
+
+MINE = 9  # in `MineSweeperState.field`, where the numbers of neighbours go to 8
+_COVERED = 0
+_OPEN = 1  # added to what the field holds, gives the glyph of an uncovered cell
+_CURSOR = _OPEN + MINE + 1  # added to the number of a glyph, gives the same one under the cursor
+
+
+@pytree
+class MineSweeperParams(Params):
+    """The numbers of MineSweeper."""
+
+    safe_reward: ArrayLike
+    """For uncovering a safe cell, float32[]."""
+    repeat_reward: ArrayLike
+    """For firing at an uncovered cell, float32[]."""
+
+
+@pytree
+class MineSweeperState(State):
+    """The state of MineSweeper, of a board with `side` rows and columns."""
+
+    cursor: jax.Array
+    """Where the next shot goes, int32[2] of (row, col). Public."""
+    repeats: jax.Array
+    """Shots at uncovered cells, int32[]. Public."""
+    uncovered: jax.Array
+    """The cells uncovered, bool[side, side]. Public in the MDP with what they hold; the POMDP hides all but the cursor's."""
+    field: jax.Array
+    """What each cell holds, int8[side, side]: how many of its 8 neighbours are mines, or 9 for a mine. Never shown where
+    covered."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
+    """Uncover every cell that hides no mine.
+
+    Board: 4 / 6 / 8 squared with 2 / 6 / 10 mines on random cells. The cursor starts on a random cell.
+    Actions: the arrows move the cursor, the board's edge stops it, mines do no harm; fire uncovers its cell.
+    End: terminated when all safe cells are uncovered, on uncovering a mine, or after cells / 2 repeats; truncated after
+        2 * cells + 2 * side steps.
+    Reward: 1 / safe cells for uncovering a safe cell, 0 for a mine, -2 / cells for firing at an uncovered cell. The
+        return lies in [-1, 1], the best one is 1.
+    MDP frame: the cursor and, on every uncovered cell, how many of its 8 neighbours are mines.
+    POMDP frame: the cursor and what is under it. Both show how many repeats are used up, and the score.
+    """
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of the board."""
+        return {"Easy": 4, "Medium": 6, "Hard": 8}[self.difficulty]
+
+    @property
+    def mines(self) -> int:
+        """How many mines there are."""
+        return {"Easy": 2, "Medium": 6, "Hard": 10}[self.difficulty]
+
+    @property
+    def max_repeats(self) -> int:
+        """The repeats that end the game."""
+        return self.side**2 // 2
+
+    @property
+    def default_params(self) -> MineSweeperParams:
+        """See the class."""
+        return MineSweeperParams(
+            max_steps_in_episode=np.int32(2 * self.side**2 + 2 * self.side),
+            safe_reward=np.float32(1 / (self.side**2 - self.mines)),
+            repeat_reward=np.float32(-2 / self.side**2),
+        )
+
+    def initial_state(self, key: jax.Array, params: MineSweeperParams) -> MineSweeperState:
+        """Lay the mines and place the cursor."""
+        bits = jax.random.bits(key, (1 + self.mines,))
+        everywhere = jnp.ones((self.side, self.side), bool)
+
+        def lay(free: jax.Array, word: jax.Array) -> tuple[jax.Array, None]:
+            return free & ~board.at(jnp.stack(sampling.choose(word, free)), self.side), None
+
+        free, _ = jax.lax.scan(lay, everywhere, bits[1:])
+        mines = jnp.pad((~free).astype(jnp.int8), 1)
+        windows = [mines[row : row + self.side, col : col + self.side] for row in range(3) for col in range(3)]
+        field = jnp.where(free, functools.reduce(jnp.add, windows), np.int8(MINE))
+        return MineSweeperState(
+            **start_fields(),
+            cursor=jnp.stack(sampling.choose(bits[0], everywhere)),
+            repeats=jnp.zeros((), jnp.int32),
+            uncovered=~everywhere,
+            field=field,
+        )
+
+    def transition(
+        self, key: jax.Array, state: MineSweeperState, action: jax.Array, params: MineSweeperParams
+    ) -> Transition[MineSweeperState]:
+        """Move or uncover."""
+        cursor = board.move(state.cursor, action, self.side)
+        fire = action == FIRE
+        repeated = fire & board.look_up(state.uncovered, cursor)
+        exploded = fire & (board.look_up(state.field, cursor) == MINE)
+        uncovered = state.uncovered | (fire & board.at(cursor, self.side))
+        repeats = state.repeats + repeated
+        cleared = jnp.sum(uncovered & (state.field != MINE))
+
+        gained = fire & ~repeated & ~exploded
+        reward = jnp.where(gained, params.safe_reward, jnp.where(repeated, params.repeat_reward, 0.0)).astype(jnp.float32)
+        score = percent(cleared * params.safe_reward + repeats * params.repeat_reward)
+        ended = exploded | (cleared == self.side**2 - self.mines) | (repeats == self.max_repeats)
+        return state.replace(cursor=cursor, repeats=repeats, uncovered=uncovered, score=score), reward, ended
+
+    def draw(self, state: MineSweeperState) -> jax.Array:
+        """Show the board."""
+        screen, grid, repeats = self._screen
+        cells = jnp.where(state.uncovered, _OPEN + state.field, _COVERED).astype(jnp.int32)
+        numbers = [] if self.partial_obs else [grid.fill(cells)]
+        cursor = grid.stamp(*state.cursor, _CURSOR + board.look_up(cells, state.cursor))
+        return screen.render(screen.score(state.score), repeats.show(state.repeats), *numbers, cursor)
+
+    @functools.cached_property
+    def _screen(self) -> tuple[Screen, Grid, Readout]:
+        screen = Screen(self.obs_size, type(self).__name__)
+        grid = screen.board(self.side, _glyphs, fillable=_CURSOR)
+        return screen, grid, board.repeats_readout(screen, self.max_repeats)
+
+
+def _glyphs(size: int) -> Sequence[np.ndarray]:
+    """Draw the cells in the order of the constants above, then the same under the cursor."""
+    covered = board.cell(size, palette.mix(palette.FIELD, palette.GREY, 0.55))
+    shine = max(1, size // 12)
+    covered[:shine, :-1] = covered[:-1, :shine] = palette.mix(palette.FIELD, palette.WHITE, 0.6)
+    ground = board.cell(size, palette.mix(palette.FIELD, palette.NIGHT, 0.4))
+
+    colours = (
+        palette.GREY, palette.SKY, palette.GREEN, palette.YELLOW, palette.ORANGE,
+        palette.VERMILLION, palette.PURPLE, palette.WHITE, palette.WHITE,
+    )  # fmt: skip
+    numbers = []
+    for number, colour in enumerate(colours):
+        image = ground.copy()
+        if number == 0:
+            shapes.paint(board.inside(image), colour, shapes.disc(0.5, 0.5, 0.14))
+        else:
+            shapes.stencil(image, colour, font.glyph(str(number), max(5, round(0.62 * size))))
+        numbers.append(image)
+
+    mine = shapes.paint(ground.copy(), palette.VERMILLION, shapes.rectangle(0, 0, 1, 1))
+    spikes = shapes.union(shapes.cross(0.14, 0.12), shapes.bar(0.5, 0, 0.5, 1, 0.12), shapes.bar(0, 0.5, 1, 0.5, 0.12))
+    shapes.paint(board.inside(mine), palette.NIGHT, shapes.union(shapes.disc(0.5, 0.5, 0.34), spikes))
+
+    plain = [covered, *numbers, mine]
+    return plain + [board.with_cursor(image) for image in plain]

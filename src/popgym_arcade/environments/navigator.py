@@ -1,0 +1,150 @@
+"""Navigator: fetch the treasure."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from popgym_arcade import sampling
+from popgym_arcade.environment import FIRE, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environments import board
+from popgym_arcade.graphics import Grid, Screen, palette, shapes
+
+BLOCKS = 7
+_EMPTY, _AGENT, _TREASURE, _AGENT_ON_TREASURE, _TNT, _AGENT_ON_TNT = range(6)
+
+
+@pytree
+class NavigatorParams(Params):
+    """The numbers of Navigator."""
+
+    treasure_reward: ArrayLike
+    """For firing on the treasure, float32[]."""
+    tnt_reward: ArrayLike
+    """For entering a block of TNT, float32[]."""
+    step_reward: ArrayLike
+    """For every other step, float32[]."""
+
+
+@pytree
+class NavigatorState(State):
+    """The state of Navigator, of a board with `side` rows and columns."""
+
+    agent: jax.Array
+    """Where the agent stands, int32[2] of (row, col). Public."""
+    treasure: jax.Array
+    """Where the treasure lies, int32[2]. Hidden in the POMDP after the first frame."""
+    tnt: jax.Array
+    """Where the blocks of TNT lie, int32[7, 2]. Hidden in the POMDP after the first frame."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Navigator(Environment[NavigatorState, NavigatorParams]):
+    """Fetch the treasure and keep away from the TNT.
+
+    Board: 8 / 10 / 12 squared. The agent starts on a random cell, the treasure lies on a random other one, then 7
+        blocks of TNT are laid one by one, each on a random cell that is free and touches no TNT before it, not even
+        diagonally. So the treasure can always be reached.
+    Actions: the arrows move the agent, the board's edge stops it; fire takes the treasure, if the agent stands on it.
+    End: terminated when the agent takes the treasure or enters TNT; truncated after `side * side` steps.
+    Reward: +1 for the treasure, -0.5 for TNT, -0.5 / cells for every other step. The return lies in [-1, 1]; the best
+        one is 1 minus the price of the shortest way.
+    MDP frame: agent, treasure and TNT.
+    POMDP frame: the same in the first frame; later the agent alone, on an empty grid, also on treasure or TNT.
+    """
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of the board."""
+        return {"Easy": 8, "Medium": 10, "Hard": 12}[self.difficulty]
+
+    @property
+    def default_params(self) -> NavigatorParams:
+        """See the class."""
+        cells = self.side**2
+        return NavigatorParams(
+            max_steps_in_episode=np.int32(cells),
+            treasure_reward=np.float32(1),
+            tnt_reward=np.float32(-0.5),
+            step_reward=np.float32(-0.5 / cells),
+        )
+
+    def initial_state(self, key: jax.Array, params: NavigatorParams) -> NavigatorState:
+        """Place the agent, the treasure, and the TNT."""
+        bits = jax.random.bits(key, (2 + BLOCKS,))
+        free = jnp.ones((self.side, self.side), bool)
+        agent = jnp.stack(sampling.choose(bits[0], free))
+        free &= ~board.at(agent, self.side)
+        treasure = jnp.stack(sampling.choose(bits[1], free))
+        free &= ~board.at(treasure, self.side)
+        lines = np.arange(self.side)
+
+        def lay(free: jax.Array, word: jax.Array) -> tuple[jax.Array, jax.Array]:
+            row, col = sampling.choose(word, free)
+            far = (jnp.abs(lines - row) > 1)[:, None] | (jnp.abs(lines - col) > 1)
+            return free & far, jnp.stack([row, col])
+
+        _, tnt = jax.lax.scan(lay, free, bits[2:])
+        return NavigatorState(**start_fields(), agent=agent, treasure=treasure, tnt=tnt)
+
+    def transition(
+        self, key: jax.Array, state: NavigatorState, action: jax.Array, params: NavigatorParams
+    ) -> Transition[NavigatorState]:
+        """Move or fire."""
+        agent = board.move(state.agent, action, self.side)
+        dead = jnp.any(jnp.all(agent == state.tnt, 1))
+        won = (action == FIRE) & jnp.all(agent == state.treasure)
+        ended = dead | won
+        last = jnp.where(won, params.treasure_reward, jnp.where(dead, params.tnt_reward, 0.0)).astype(jnp.float32)
+        steps = state.time + ~ended  # those that cost
+        score = percent(steps * params.step_reward + last)
+        reward = jnp.where(ended, last, params.step_reward)
+        return state.replace(agent=agent, score=score), reward, ended
+
+    def draw(self, state: NavigatorState) -> jax.Array:
+        """Show the board."""
+        screen, grid = self._screen
+        visible = (state.time == 0) | (not self.partial_obs)
+        on_treasure = visible & jnp.all(state.agent == state.treasure)
+        on_tnt = visible & jnp.any(jnp.all(state.agent == state.tnt, 1))
+        agent = jnp.where(on_tnt, _AGENT_ON_TNT, jnp.where(on_treasure, _AGENT_ON_TREASURE, _AGENT))
+        blocks = [grid.stamp(row, col, jnp.where(visible, _TNT, _EMPTY)) for row, col in state.tnt]
+        treasure = grid.stamp(*state.treasure, jnp.where(visible, _TREASURE, _EMPTY))
+        return screen.render(screen.score(state.score), *blocks, treasure, grid.stamp(*state.agent, agent))
+
+    @functools.cached_property
+    def _screen(self) -> tuple[Screen, Grid]:
+        screen = Screen(self.obs_size, type(self).__name__)
+        return screen, screen.board(self.side, _glyphs)
+
+
+def _glyphs(size: int) -> Sequence[np.ndarray]:
+    """Draw the cells in the order of the constants above."""
+    empty = board.cell(size, palette.mix(palette.FIELD, palette.SKY, 0.14))
+
+    treasure = empty.copy()
+    middle = board.inside(treasure, 0.8)
+    shapes.paint(middle, palette.YELLOW, shapes.diamond())
+    shapes.paint(middle, palette.WHITE, shapes.polygon((0.5, 0.02), (0.62, 0.5), (0.5, 0.5), (0.24, 0.36)))
+
+    tnt = empty.copy()
+    middle = board.inside(tnt, 0.9)
+    shapes.paint(middle, palette.VERMILLION, shapes.rounded(0.04, 0.04, 0.96, 0.96, 0.12))
+    shapes.paint(middle, palette.WHITE, shapes.rectangle(0.04, 0.36, 0.96, 0.64))
+    shapes.paint(middle, palette.NIGHT, shapes.rectangle(0.2, 0.44, 0.8, 0.56))
+
+    return [empty, _with_agent(empty), treasure, _with_agent(treasure), tnt, _with_agent(tnt)]
+
+
+def _with_agent(cell: np.ndarray) -> np.ndarray:
+    """Draw the agent, a round face, small enough to show what it stands on."""
+    image = cell.copy()
+    middle = board.inside(image, 0.7)
+    shapes.paint(middle, palette.NIGHT, shapes.disc(0.5, 0.5, 0.5))
+    shapes.paint(middle, palette.SKY, shapes.disc(0.5, 0.5, 0.4))
+    shapes.paint(middle, palette.NIGHT, shapes.union(shapes.disc(0.36, 0.42, 0.08), shapes.disc(0.64, 0.42, 0.08)))
+    return image

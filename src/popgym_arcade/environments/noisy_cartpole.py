@@ -1,0 +1,69 @@
+"""NoisyCartPole: keep the pole up with bad eyes."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from popgym_arcade.environment import Environment, Transition, pytree, start_fields
+from popgym_arcade.environments import cartpole
+from popgym_arcade.environments.cartpole import CartPole, CartPoleParams, CartPoleState
+
+
+@pytree
+class NoisyCartPoleState(CartPoleState):
+    """The state of NoisyCartPole. The POMDP hides all of `physics`."""
+
+    sensed: jax.Array
+    """The four numbers with sensor noise, float32[4]. Never shown in the MDP; public in the POMDP, but for position and
+    angle after the first frame."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
+    """Balance a pole that is hard to see.
+
+    Rules: those of `CartPole`, with 200 steps. The difficulty is how badly the POMDP sees.
+    MDP frame: that of `CartPole`, without noise.
+    POMDP frame: that of `CartPole`'s POMDP, but drawn from the four numbers plus Gaussian noise, independent and fresh at
+        each step, of standard deviation 0.1 / 0.2 / 0.3. It is clipped only where the picture ends.
+    """
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of the noise, on all four numbers."""
+        return {"Easy": 0.1, "Medium": 0.2, "Hard": 0.3}[self.difficulty]
+
+    @property
+    def default_params(self) -> CartPoleParams:
+        """Those of CartPoleEasy."""
+        return CartPole(difficulty="Easy").default_params
+
+    def initial_state(self, key: jax.Array, params: CartPoleParams) -> NoisyCartPoleState:
+        """Start as CartPole does, and take a first look."""
+        key_physics, key_noise = jax.random.split(key)
+        physics = cartpole.start_physics(key_physics)
+        return NoisyCartPoleState(**start_fields(), physics=physics, sensed=self._sense(key_noise, physics))
+
+    def transition(
+        self, key: jax.Array, state: NoisyCartPoleState, action: jax.Array, params: CartPoleParams
+    ) -> Transition[NoisyCartPoleState]:
+        """Push the cart for one step, and look at it."""
+        physics = cartpole.push(state.physics, action, params)
+        score, reward, fallen = cartpole.judge(physics, state.time, params)
+        return state.replace(physics=physics, sensed=self._sense(key, physics), score=score), reward, fallen
+
+    def _sense(self, key: jax.Array, physics: jax.Array) -> jax.Array:
+        return physics + np.float32(self.sigma) * jax.random.normal(key, (4,), jnp.float32)
+
+    def draw(self, state: NoisyCartPoleState) -> jax.Array:
+        """Show the truth, or what the sensors say."""
+        if self.partial_obs:
+            return self._stage.render(state, state.sensed, state.time == 0)
+        return self._stage.render(state, state.physics, jnp.ones((), bool))
+
+    @functools.cached_property
+    def _stage(self) -> cartpole.Stage:
+        return cartpole.Stage(self.obs_size, type(self).__name__)

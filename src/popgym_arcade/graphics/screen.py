@@ -1,0 +1,250 @@
+"""The screen: a constant background, and what is copied onto it at every step.
+
+A game lays out its screen once (`Screen`, `Screen.grid`, `Screen.readout`) and then says, state by state, which glyph
+is in which cell (`Screen.render`). How the pixels get there is decided here. Measurements are in docs/architecture.md.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from popgym_arcade.graphics import font, palette, shapes
+
+# Neighbouring cells are copied together, from an atlas of all their combinations, while that atlas stays in a core's cache.
+_ATLAS_BYTES = 256 * 1024
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """A block of equal cells on the screen, each of which shows a glyph. Glyph 0 is what an untouched cell shows."""
+
+    top: int
+    left: int
+    rows: int
+    cols: int
+    glyphs: np.ndarray
+    """uint8[number of glyphs, cell height, cell width, 3]"""
+    fillable: int
+    """How many of the first glyphs `fill` may show; `stamp` may show all."""
+
+    def fill(self, ids: jax.Array) -> "Fill":
+        """Show glyph `ids[row, col]`, int[rows, cols] below `fillable`, in every cell."""
+        return Fill(self, ids)
+
+    def stamp(self, row: jax.Array, col: jax.Array, glyph: jax.Array) -> "Stamp":
+        """Show `glyph`, int[], in the cell at (`row`, `col`), int[] both, over what was there."""
+        return Stamp(self, row, col, glyph)
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Height and width of a cell in pixels."""
+        return self.glyphs.shape[1], self.glyphs.shape[2]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Readout:
+    """A place on the screen that shows one of a list of texts."""
+
+    grid: Grid
+    ids: np.ndarray
+    """uint8[number of texts, length of a text]"""
+
+    def show(self, number: jax.Array) -> "Fill":
+        """Show text `number`, int[]; the first or last one if there is no such text."""
+        return self.grid.fill(jnp.asarray(self.ids)[jnp.clip(number, 0, len(self.ids) - 1)][None])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fill:
+    """All cells of a grid."""
+
+    grid: Grid
+    ids: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stamp:
+    """One cell of a grid, its place known only at run time."""
+
+    grid: Grid
+    row: jax.Array
+    col: jax.Array
+    glyph: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Patch:
+    """An image, uint8[height, width, 3], that the game computes, at a fixed place."""
+
+    top: int
+    left: int
+    image: jax.Array
+
+
+Layer = Fill | Stamp | Patch
+
+
+class Screen:
+    """The frame of a game: score on top, title at the bottom, the play field between them.
+
+    Attributes:
+        background: what never changes, uint8[obs_size, obs_size, 3]. Games paint on it before they first render.
+        top, left, height, width: the play field, in pixels.
+    """
+
+    def __init__(self, obs_size: int, title: str) -> None:
+        self.obs_size = obs_size
+        self.font_height = 5 if obs_size < 96 else 7 * max(1, round(obs_size / 128))
+        self.edge = max(1, round(obs_size / 128))
+        margin = max(1, round(obs_size / 64))
+        bar = self.font_height + 2 * margin
+        self.top, self.left = bar, self.edge
+        self.height, self.width = obs_size - 2 * bar, obs_size - 2 * self.edge
+        self._margin = margin
+        self._grids: list[Grid] = []
+
+        self.background = shapes.tile(obs_size, obs_size, palette.NIGHT)
+        self.background[bar : obs_size - bar] = palette.EDGE
+        self.field[:] = palette.FIELD
+        mask = font.text(title, self.font_height)
+        shapes.stencil(self.background, palette.SKY, mask, top=obs_size - bar + margin)
+        self._score = self.readout(margin, 2 * margin, [f"{score:+d}%" for score in range(-999, 1000)], palette.WHITE)
+
+    @property
+    def field(self) -> np.ndarray:
+        """The play field's part of the background."""
+        edge = self.edge
+        return self.background[self.top + edge : self.top + self.height - edge, self.left : self.left + self.width]
+
+    def grid(
+        self, top: int, left: int, rows: int, cols: int, glyphs: Sequence[np.ndarray], fillable: int | None = None
+    ) -> Grid:
+        """Reserve `rows` x `cols` cells whose first corner is at (`top`, `left`), and show glyph 0 in them.
+
+        Grids must not overlap. Glyphs are images, uint8[cell height, cell width, 3]. See `Grid` for `fillable`, by
+        default all.
+        """
+        grid = Grid(top, left, rows, cols, np.stack(glyphs), len(glyphs) if fillable is None else fillable)
+        height, width = grid.cell
+        self.background[top : top + rows * height, left : left + cols * width] = np.tile(glyphs[0], (rows, cols, 1))
+        self._grids.append(grid)
+        return grid
+
+    def board(self, side: int, glyphs_of: Callable[[int], Sequence[np.ndarray]], fillable: int | None = None) -> Grid:
+        """Reserve `side` x `side` square cells, as large as fit, in the middle of the field.
+
+        `glyphs_of` draws the glyphs for a cell of so many pixels. See `Grid` for `fillable`, by default all.
+        """
+        size = min(self.height - 2 * self.edge, self.width) // side
+        top = self.top + (self.height - side * size) // 2
+        left = self.left + (self.width - side * size) // 2
+        return self.grid(top, left, side, side, glyphs_of(size), fillable)
+
+    def readout(
+        self, top: int, left: int, texts: Sequence[str], colour: palette.Colour, height: int | None = None
+    ) -> Readout:
+        """Reserve a place for one line of text, which shows one of `texts`, by default in the font of the title."""
+        height = self.font_height if height is None else height
+        length = max(map(len, texts))
+        characters = sorted(set("".join(texts)) | {" "})
+        ids = np.array([[characters.index(c) for c in text.ljust(length)] for text in texts], np.uint8)
+        grid = self.grid(top, left, 1, length, [self._letter(c, top, left, colour, height) for c in characters])
+        return Readout(grid, ids)
+
+    def status(self, texts: Sequence[str], colour: palette.Colour) -> Readout:
+        """Reserve the place at the right of the score for one of `texts`."""
+        width = max(map(len, texts)) * len(self._letter(" ", 0, 0, colour, self.font_height)[0])
+        padded = [text.rjust(max(map(len, texts))) for text in texts]
+        return self.readout(self._margin, self.obs_size - 2 * self._margin - width, padded, colour)
+
+    def score(self, score: jax.Array) -> Fill:
+        """Show the score, int32[], in percent."""
+        return self._score.show(score + 999)
+
+    def _letter(self, character: str, top: int, left: int, colour: palette.Colour, height: int) -> np.ndarray:
+        mask = font.glyph(character, height)
+        image = shapes.tile(mask.shape[0], mask.shape[1] + font.spacing(height), self.background[top, left])
+        shapes.stencil(image, colour, mask, top=0, left=0)
+        return image
+
+    def render(self, *layers: Layer) -> jax.Array:
+        """Put the layers over the background, in their order: uint8[obs_size, obs_size, 3]."""
+        cells = [layer for layer in layers if not isinstance(layer, Patch)]
+        frame = lax.platform_dependent(cpu=lambda: self._copy_boxes(cells), default=lambda: self._gather_pixels(cells))
+        for layer in layers:
+            if isinstance(layer, Patch):
+                frame = _overlay(frame, layer.image, layer.top, layer.left)
+        return frame
+
+    def _copy_boxes(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
+        """Copy box by box, in place: a CPU's cache likes short rows of bytes, and most of the frame is left alone."""
+        frame = jnp.asarray(self.background)
+        for layer in layers:
+            grid = layer.grid
+            height, width = grid.cell
+            if isinstance(layer, Stamp):
+                corner = grid.top + layer.row * height, grid.left + layer.col * width, 0
+                frame = lax.dynamic_update_slice(frame, _pick(jnp.asarray(grid.glyphs), layer.glyph), corner)
+                continue
+            for cols in _groups(grid):
+                atlas = jnp.asarray(_combine(grid.glyphs[: grid.fillable], len(cols)))
+                place_values = np.array([grid.fillable**i for i in reversed(range(len(cols)))], np.int32)
+                combinations = jnp.sum(layer.ids[:, cols[0] : cols[-1] + 1] * place_values, 1)
+                for row in range(grid.rows):
+                    box = _pick(atlas, combinations[row])
+                    frame = _overlay(frame, box, grid.top + row * height, grid.left + cols[0] * width)
+        return frame
+
+    def _gather_pixels(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
+        """Look up every pixel: cell by pixel, glyph by cell, colour by glyph and texel. One fused kernel, bound by its writes."""
+        offsets = [jnp.zeros(1, jnp.int32)]
+        slot = np.zeros((self.obs_size, self.obs_size), np.int32)
+        texel = np.arange(self.obs_size**2, dtype=np.int32).reshape(slot.shape)
+        colours, used, first_cell = [self.background.reshape(-1, 3)], self.obs_size**2, 1
+        for grid in self._grids:
+            height, width = grid.cell
+            ids = jnp.zeros((grid.rows, grid.cols), jnp.int32)
+            for layer in layers:
+                if layer.grid is not grid:
+                    continue
+                if isinstance(layer, Fill):
+                    ids = layer.ids.astype(jnp.int32)
+                else:
+                    here = (np.arange(grid.rows)[:, None] == layer.row) & (np.arange(grid.cols) == layer.col)
+                    ids = jnp.where(here, layer.glyph.astype(jnp.int32), ids)
+            offsets.append((used + ids * (height * width)).reshape(-1))
+            cells = np.arange(first_cell, first_cell + grid.rows * grid.cols, dtype=np.int32).reshape(grid.rows, grid.cols)
+            box = np.s_[grid.top : grid.top + grid.rows * height, grid.left : grid.left + grid.cols * width]
+            slot[box] = np.kron(cells, np.ones((height, width), np.int32))
+            texel[box] = np.tile(np.arange(height * width, dtype=np.int32).reshape(height, width), (grid.rows, grid.cols))
+            colours.append(grid.glyphs.reshape(-1, 3))
+            used, first_cell = used + len(colours[-1]), first_cell + grid.rows * grid.cols
+        index = jnp.concatenate(offsets)[jnp.asarray(slot)] + jnp.asarray(texel)
+        return jnp.asarray(np.concatenate(colours))[index]
+
+
+def _groups(grid: Grid) -> list[list[int]]:
+    """Split the columns of a grid into runs that are copied together."""
+    size = 1
+    while size < grid.cols and grid.fillable ** (size + 1) * (size + 1) * grid.glyphs[0].size <= _ATLAS_BYTES:
+        size += 1
+    return [list(range(first, min(first + size, grid.cols))) for first in range(0, grid.cols, size)]
+
+
+def _combine(glyphs: np.ndarray, count: int) -> np.ndarray:
+    """All rows of `count` glyphs: uint8[glyphs ** count, height, count * width, 3], the last glyph counting fastest."""
+    digits = np.indices((len(glyphs),) * count).reshape(count, -1)
+    return np.concatenate([glyphs[digit] for digit in digits], axis=2)
+
+
+def _pick(images: jax.Array, index: jax.Array) -> jax.Array:
+    # An unsigned index spares the test for negative ones.
+    return lax.dynamic_index_in_dim(images, index.astype(jnp.uint32), keepdims=False)
+
+
+def _overlay(frame: jax.Array, image: jax.Array, top: int, left: int) -> jax.Array:
+    return lax.dynamic_update_slice(frame, image, (top, left, 0))

@@ -1,0 +1,76 @@
+"""From names to games: `make`, `register`, and the list of what there is."""
+
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from popgym_arcade import environments
+from popgym_arcade.environment import Environment
+
+Constructor = Callable[..., Environment[Any, Any]]
+
+_constructors: dict[str, Constructor] = {}
+
+
+def register(env_id: str, constructor: Constructor) -> None:
+    """Make `make(env_id, ...)` build an environment.
+
+    Args:
+        env_id: the new name.
+        constructor: called as `constructor(partial_obs=..., obs_size=...)`; an `Environment` subclass will do.
+
+    Raises:
+        TypeError: if `env_id` is not a string or `constructor` cannot be called.
+        ValueError: if the name is empty or taken.
+    """
+    if not isinstance(env_id, str):
+        raise TypeError(f"env_id must be a string, got {env_id!r}")
+    if not callable(constructor):
+        raise TypeError(f"constructor must be callable, got {constructor!r}")
+    if not env_id:
+        raise ValueError("env_id must not be empty")
+    if env_id in _constructors:
+        raise ValueError(f"{env_id!r} is registered already")
+    _constructors[env_id] = constructor
+
+
+def registered() -> tuple[str, ...]:
+    """Return the names that `make` knows, in order of registration."""
+    return tuple(_constructors)
+
+
+def make(env_id: str, *, partial_obs: bool = False, obs_size: int = 128) -> tuple[Environment[Any, Any], Any]:
+    """Build a game.
+
+    Args:
+        env_id: one of `registered_envs`, e.g. "BattleShipEasy".
+        partial_obs: False for the MDP view, True for its partially observable twin.
+        obs_size: height and width of the frames in pixels, any integer from 64 to 512.
+
+    Returns:
+        (environment, its default params).
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if the name is unknown (the error names the closest ones) or the size is not offered.
+    """
+    if not isinstance(env_id, str):
+        raise TypeError(f"env_id must be a string, got {env_id!r}")
+    if env_id not in _constructors:
+        raise ValueError(f"unknown environment {env_id!r}; {_suggest(env_id)}")
+    env = _constructors[env_id](partial_obs=partial_obs, obs_size=obs_size)
+    return env, env.default_params
+
+
+def _suggest(env_id: str) -> str:
+    by_lower = {name.lower(): name for name in _constructors}
+    close = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(by_lower[name] for name in close) + "?"
+    return "there are " + ", ".join(_constructors)
+
+
+for _game in environments.GAMES:
+    for _difficulty in _game.difficulties:
+        register(_game.__name__ + _difficulty, functools.partial(_game, difficulty=_difficulty))
