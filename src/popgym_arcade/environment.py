@@ -129,6 +129,16 @@ class Environment(abc.ABC, Generic[S, P]):
     def draw(self, state: S) -> jax.Array:
         """Return the frame, uint8[obs_size, obs_size, 3], that `partial_obs` asks for."""
 
+    # What a game may write, too.
+
+    def expert_action(self, key: jax.Array, state: S, params: P) -> jax.Array:
+        """Return the action, int32[], of a player that may look at the whole state; see `popgym_arcade.experts`."""
+        raise LookupError(f"{self.name} has no expert: it does not define expert_action")
+
+    def best_return(self, state: S, params: P) -> jax.Array:
+        """Return the best return, float32[], that can be had from a first state. 1, unless the game says otherwise."""
+        return jnp.ones((), jnp.float32)
+
     # What is the same for all games.
 
     @property

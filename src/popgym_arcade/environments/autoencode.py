@@ -106,6 +106,11 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
             *([] if self.partial_obs else [table.history.fill(table.lines(history))]),
         )
 
+    def expert_action(self, key: jax.Array, state: AutoEncodeState, params: AutoEncodeParams) -> jax.Array:
+        """Turn to the right suit the shorter way and fire."""
+        ahead = (card_table.card_at(state.deck, self.cards - 1 - state.played) - state.choice) % SUITS
+        return jnp.asarray(np.array([FIRE, RIGHT, RIGHT, LEFT], np.int32))[ahead]
+
     @functools.cached_property
     def _table(self) -> card_table.Table:
         return card_table.Table(self.obs_size, type(self).__name__, self.cards, SUITS, "DEALT", "NAME")

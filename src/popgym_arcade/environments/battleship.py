@@ -127,6 +127,12 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         cursor = grid.stamp(*state.cursor, _CURSOR + board.look_up(marks, state.cursor))
         return screen.render(screen.score(state.score), repeats.show(state.repeats), *shots, cursor)
 
+    def expert_action(self, key: jax.Array, state: BattleShipState, params: BattleShipParams) -> jax.Array:
+        """Shoot the nearest ship cell not hit yet."""
+        lines = np.arange(self.side)
+        distances = jnp.abs(lines - state.cursor[0])[:, None] + jnp.abs(lines - state.cursor[1])
+        return board.walk_and_fire(state.cursor, jnp.where(state.ships & ~state.shots, distances, 4 * self.side))
+
     @functools.cached_property
     def _screen(self) -> tuple[Screen, Grid, Readout]:
         screen = Screen(self.obs_size, type(self).__name__)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.environment import DOWN, LEFT, RIGHT, UP
+from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP
 from popgym_arcade.graphics import Readout, Screen, palette, shapes
 
 
@@ -25,6 +25,18 @@ def look_up(board: jax.Array, position: jax.Array) -> jax.Array:
     """Read what a board of bools or integers holds at a position, int32[2]."""
     here = at(position, len(board))
     return jnp.any(board & here) if board.dtype == bool else jnp.sum(jnp.where(here, board, 0), dtype=board.dtype)
+
+
+def walk_and_fire(position: jax.Array, costs: jax.Array) -> jax.Array:
+    """Return the action, int32[], that leads to the cell of lowest cost, first up or down, and there fires.
+
+    Costs are int32[side, side].
+    """
+    row, col = jnp.divmod(jnp.argmin(costs), len(costs))
+    vertical = jnp.where(row < position[0], UP, DOWN)
+    horizontal = jnp.where(col < position[1], LEFT, RIGHT)
+    action = jnp.where(row != position[0], vertical, jnp.where(col != position[1], horizontal, FIRE))
+    return action.astype(jnp.int32)
 
 
 def cell(size: int, colour: palette.Colour) -> np.ndarray:

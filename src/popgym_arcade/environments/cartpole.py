@@ -14,6 +14,7 @@ from popgym_arcade.graphics import Gauge, Rod, Screen, Slider, palette, shapes
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
 MAX_SPEED = 5.0
 """The speed, in m/s and rad/s, at which the arrows reach their full length."""
+_GAINS = np.array([0.4, 1.0, 12.0, 3.0], np.float32)  # of the expert, on position, velocity, angle, angular velocity
 _MARGIN = 0.2  # metres of track shown beyond where the game ends
 
 
@@ -94,6 +95,10 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
         """Show cart, pole and arrows."""
         return self._stage.render(state, state.physics, (state.time == 0) | (not self.partial_obs))
 
+    def expert_action(self, key: jax.Array, state: CartPoleState, params: CartPoleParams) -> jax.Array:
+        """Balance by feedback of all four numbers."""
+        return balance(state.physics)
+
     @functools.cached_property
     def _stage(self) -> "Stage":
         return Stage(self.obs_size, type(self).__name__)
@@ -124,6 +129,12 @@ def judge(physics: jax.Array, time: jax.Array, params: CartPoleParams) -> tuple[
     step_reward = 1.0 / jnp.asarray(params.max_steps_in_episode, jnp.float32)
     standing = time + 1 - fallen
     return percent(standing * step_reward), jnp.where(fallen, 0.0, step_reward), fallen
+
+
+def balance(physics: jax.Array) -> jax.Array:
+    """Return the push, int32[], of a controller that keeps the pole up and the cart near the middle."""
+    lean = physics @ jnp.asarray(_GAINS)
+    return jnp.where(lean > 0, RIGHT, LEFT).astype(jnp.int32)
 
 
 class Stage:

@@ -116,6 +116,12 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
             *([] if self.partial_obs else [history]),
         )
 
+    def expert_action(self, key: jax.Array, state: CountRecallState, params: CountRecallParams) -> jax.Array:
+        """Set the counter to the answer and fire."""
+        wanted = answer(state)
+        action = jnp.where(state.counter < wanted, UP, jnp.where(state.counter > wanted, DOWN, FIRE))
+        return action.astype(jnp.int32)
+
     @functools.cached_property
     def _table(self) -> tuple[card_table.Table, Readout]:
         table = card_table.Table(self.obs_size, type(self).__name__, self.cards, self.suits, "DEALT", "ASKED")

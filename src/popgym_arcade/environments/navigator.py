@@ -10,12 +10,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import FIRE, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP, Environment, Params, State, Transition, percent, pytree, start_fields
 from popgym_arcade.environments import board
 from popgym_arcade.graphics import Grid, Screen, palette, shapes
 
 BLOCKS = 7
-_EMPTY, _AGENT, _TREASURE, _AGENT_ON_TREASURE, _TNT, _AGENT_ON_TNT = range(6)
+_EMPTY, _TREASURE, _TNT = range(3)
+_AGENT = 3  # added to the number of a glyph, gives the same one with the agent on it
 
 
 @pytree
@@ -39,7 +40,7 @@ class NavigatorState(State):
     treasure: jax.Array
     """Where the treasure lies, int32[2]. Hidden in the POMDP after the first frame."""
     tnt: jax.Array
-    """Where the blocks of TNT lie, int32[7, 2]. Hidden in the POMDP after the first frame."""
+    """The cells with TNT, bool[side, side]. Hidden in the POMDP after the first frame."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,12 +84,13 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         free &= ~board.at(treasure, self.side)
         lines = np.arange(self.side)
 
-        def lay(free: jax.Array, word: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def lay(cells: tuple[jax.Array, jax.Array], word: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+            free, tnt = cells
             row, col = sampling.choose(word, free)
-            far = (jnp.abs(lines - row) > 1)[:, None] | (jnp.abs(lines - col) > 1)
-            return free & far, jnp.stack([row, col])
+            near = (jnp.abs(lines - row) <= 1)[:, None] & (jnp.abs(lines - col) <= 1)
+            return (free & ~near, tnt | board.at(jnp.stack([row, col]), self.side)), None
 
-        _, tnt = jax.lax.scan(lay, free, bits[2:])
+        (_, tnt), _ = jax.lax.scan(lay, (free, jnp.zeros_like(free)), bits[2:])
         return NavigatorState(**start_fields(), agent=agent, treasure=treasure, tnt=tnt)
 
     def transition(
@@ -96,7 +98,7 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
     ) -> Transition[NavigatorState]:
         """Move or fire."""
         agent = board.move(state.agent, action, self.side)
-        dead = jnp.any(jnp.all(agent == state.tnt, 1))
+        dead = board.look_up(state.tnt, agent)
         won = (action == FIRE) & jnp.all(agent == state.treasure)
         ended = dead | won
         last = jnp.where(won, params.treasure_reward, jnp.where(dead, params.tnt_reward, 0.0)).astype(jnp.float32)
@@ -108,22 +110,47 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
     def draw(self, state: NavigatorState) -> jax.Array:
         """Show the board."""
         screen, grid = self._screen
-        visible = (state.time == 0) | (not self.partial_obs)
-        on_treasure = visible & jnp.all(state.agent == state.treasure)
-        on_tnt = visible & jnp.any(jnp.all(state.agent == state.tnt, 1))
-        agent = jnp.where(on_tnt, _AGENT_ON_TNT, jnp.where(on_treasure, _AGENT_ON_TREASURE, _AGENT))
-        blocks = [grid.stamp(row, col, jnp.where(visible, _TNT, _EMPTY)) for row, col in state.tnt]
-        treasure = grid.stamp(*state.treasure, jnp.where(visible, _TREASURE, _EMPTY))
-        return screen.render(screen.score(state.score), *blocks, treasure, grid.stamp(*state.agent, agent))
+        cells = jnp.where(state.tnt, _TNT, jnp.where(board.at(state.treasure, self.side), _TREASURE, _EMPTY))
+        if self.partial_obs:
+            cells = jnp.where(state.time == 0, cells, _EMPTY)
+        agent = grid.stamp(*state.agent, _AGENT + board.look_up(cells, state.agent))
+        return screen.render(screen.score(state.score), grid.fill(cells), agent)
+
+    def expert_action(self, key: jax.Array, state: NavigatorState, params: NavigatorParams) -> jax.Array:
+        """Take a shortest way to the treasure."""
+        ahead = [board.move(state.agent, jnp.asarray(action), self.side) for action in (UP, DOWN, LEFT, RIGHT)]
+        distances = self._distances(state)
+        nearest = jnp.argmin(jnp.stack([board.look_up(distances, position) for position in ahead]))
+        return jnp.where(jnp.all(state.agent == state.treasure), FIRE, nearest).astype(jnp.int32)
+
+    def best_return(self, state: NavigatorState, params: NavigatorParams) -> jax.Array:
+        """1 minus the price of the shortest way."""
+        way = board.look_up(self._distances(state), state.agent)
+        return jnp.asarray(params.treasure_reward + way * params.step_reward, jnp.float32)
+
+    def _distances(self, state: NavigatorState) -> jax.Array:
+        """The steps from each cell to the treasure around the TNT: int32[side, side]."""
+        far = 2 * self.side**2
+        start = jnp.where(board.at(state.treasure, self.side), 0, far).astype(jnp.int32)
+
+        def spread(distances: jax.Array) -> jax.Array:
+            padded = jnp.pad(distances, 1, constant_values=far)
+            around = jnp.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
+            return jnp.where(state.tnt, far, jnp.minimum(distances, 1 + jnp.min(around, 0)))
+
+        def spreads(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
+            return jnp.any(carry[0] != carry[1])
+
+        return jax.lax.while_loop(spreads, lambda carry: (carry[1], spread(carry[1])), (start, spread(start)))[0]
 
     @functools.cached_property
     def _screen(self) -> tuple[Screen, Grid]:
         screen = Screen(self.obs_size, type(self).__name__)
-        return screen, screen.board(self.side, _glyphs)
+        return screen, screen.board(self.side, _glyphs, fillable=_AGENT)
 
 
 def _glyphs(size: int) -> Sequence[np.ndarray]:
-    """Draw the cells in the order of the constants above."""
+    """Draw the cells in the order of the constants above, then the same with the agent."""
     empty = board.cell(size, palette.mix(palette.FIELD, palette.SKY, 0.14))
 
     treasure = empty.copy()
@@ -137,7 +164,8 @@ def _glyphs(size: int) -> Sequence[np.ndarray]:
     shapes.paint(middle, palette.WHITE, shapes.rectangle(0.04, 0.36, 0.96, 0.64))
     shapes.paint(middle, palette.NIGHT, shapes.rectangle(0.2, 0.44, 0.8, 0.56))
 
-    return [empty, _with_agent(empty), treasure, _with_agent(treasure), tnt, _with_agent(tnt)]
+    plain = [empty, treasure, tnt]
+    return plain + [_with_agent(image) for image in plain]
 
 
 def _with_agent(cell: np.ndarray) -> np.ndarray:

@@ -64,6 +64,10 @@ class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
             return self._stage.render(state, state.sensed, state.time == 0)
         return self._stage.render(state, state.physics, jnp.ones((), bool))
 
+    def expert_action(self, key: jax.Array, state: NoisyCartPoleState, params: CartPoleParams) -> jax.Array:
+        """Balance by feedback of the four numbers without noise."""
+        return cartpole.balance(state.physics)
+
     @functools.cached_property
     def _stage(self) -> cartpole.Stage:
         return cartpole.Stage(self.obs_size, type(self).__name__)

@@ -112,7 +112,7 @@ class Screen:
         self.field[:] = palette.FIELD
         mask = font.text(title, self.font_height)
         shapes.stencil(self.background, palette.SKY, mask, top=obs_size - bar + margin)
-        self._score = self.readout(margin, 2 * margin, [f"{score:+d}%" for score in range(-999, 1000)], palette.WHITE)
+        self.score_readout = self.readout(margin, 2 * margin, [f"{score:+d}%" for score in range(-999, 1000)], palette.WHITE)
 
     @property
     def field(self) -> np.ndarray:
@@ -163,7 +163,7 @@ class Screen:
 
     def score(self, score: jax.Array) -> Fill:
         """Show the score, int32[], in percent."""
-        return self._score.show(score + 999)
+        return self.score_readout.show(score + 999)
 
     def _letter(self, character: str, top: int, left: int, colour: palette.Colour, height: int) -> np.ndarray:
         mask = font.glyph(character, height)

@@ -1,0 +1,437 @@
+"""The contract as code: `check_environment` tries to break the promises that every game makes.
+
+It is for the games here and for those that users write. What a decoder needs to read a screen is here, too.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr
+
+from popgym_arcade import experts
+from popgym_arcade.environment import Environment
+from popgym_arcade.graphics import Grid, Readout
+
+_ENVS = 16
+_STEPS = 48
+
+Decoder = Callable[[np.ndarray], Mapping[str, Any]]
+Resampler = Callable[[jax.Array, Any], Any]
+
+
+class ContractError(AssertionError):
+    """A game breaks one of its promises."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Near:
+    """A decoded number that is known up to a tolerance."""
+
+    value: Any
+    within: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `check_environment` found to hold, and what it did not look at."""
+
+    checked: tuple[str, ...]
+    not_checked: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"checked: {line}" for line in self.checked] + [f"NOT checked: {line}" for line in self.not_checked]
+        return "\n".join(lines)
+
+
+def check_environment(
+    env: Environment[Any, Any],
+    params: Any = None,
+    *,
+    resample_hidden: Resampler | None = None,
+    decode: Decoder | None = None,
+    expert: experts.Policy | None = None,
+) -> Report:
+    """Check that a game keeps the promises of its two views.
+
+    Always checked: types and shapes, the two views being one game (promise 1), observations as functions of the state
+    (2), auto-reset, the clock, the score, the range of returns, and that all randomness comes from the keys, each used
+    once. With the functions given also: that the MDP frame is sufficient (3), that the POMDP frame hides (4), and that
+    every episode can be won (5).
+
+    Args:
+        env: either view of the game. A small `obs_size` is checked faster.
+        params: the numbers of the game, `default_params` if left out.
+        resample_hidden: (key, state) -> state, which draws anew all that the POMDP hides, and no more. Fit for vmap.
+        decode: reads an MDP frame, uint8[obs_size, obs_size, 3] in NumPy, and returns the public fields of the state by
+            their names. Entries that the frame does not tell are masked (`numpy.ma`), numbers read up to some precision
+            are given as `Near`.
+        expert: (key, state, params) -> action; must reach `env.best_return` in every episode.
+
+    Returns:
+        what was checked and what was not; print it.
+
+    Raises:
+        ContractError: on the first promise found broken; it says which, and where.
+    """
+    params = env.default_params if params is None else params
+    mdp, pomdp = (env.twin, env) if env.partial_obs else (env, env.twin)
+    checked: list[str] = []
+    not_checked: list[str] = []
+
+    def check(what: str, function: Callable[..., None] | None, *args: Any, needs: str = "") -> None:
+        if function is None:
+            not_checked.append(f"{what} (give {needs})")
+            return
+        function(*args)
+        checked.append(what)
+
+    check("identity: equal environments, names, spaces", _check_identity, env)
+    check("types: shapes and dtypes that do not drift", _check_types, mdp, params)
+    check("keys: all randomness from them, each used once", _check_keys, mdp, params)
+    runs = {view: _roll(view, params) for view in (mdp, pomdp)}
+    check("promise 1, same game: both views step alike, bit for bit", _check_same_game, runs[mdp], runs[pomdp])
+    for view in (mdp, pomdp):
+        name = "POMDP" if view.partial_obs else "MDP"
+        check(f"promise 2 ({name}): the observation is a function of the state", _check_observations, view, runs[view])
+    check("auto-reset: as documented", _check_auto_reset, mdp, params, runs[mdp])
+    check("clock and ends: terminated, truncated, discount", _check_clock, mdp, params)
+    check("returns: within [-1, 1], and the score their percentage", _check_returns, mdp, params)
+
+    def promise_3() -> None:
+        assert decode is not None
+        _check_decoder(decode, runs[mdp])
+
+    def promise_4() -> None:
+        assert resample_hidden is not None
+        _check_hiding(pomdp, resample_hidden, runs[mdp])
+
+    def promise_5() -> None:
+        assert expert is not None
+        _check_expert(mdp, params, expert)
+
+    check("promise 3: the MDP frame is sufficient", promise_3 if decode else None, needs="decode")
+    check("promise 4: the POMDP frame hides", promise_4 if resample_hidden else None, needs="resample_hidden")
+    check("promise 5: every episode can be won", promise_5 if expert else None, needs="expert")
+    return Report(tuple(checked), tuple(not_checked))
+
+
+def read_grid(grid: Grid, frame: np.ndarray) -> np.ndarray:
+    """Tell which glyph each cell of a grid shows on a frame, uint8[obs_size, obs_size, 3]: int[rows, cols].
+
+    Raises:
+        ContractError: if a cell shows no glyph, or one that looks like another.
+    """
+    height, width = grid.cell
+    box = frame[grid.top : grid.top + grid.rows * height, grid.left : grid.left + grid.cols * width]
+    cells = box.reshape(grid.rows, height, grid.cols, width, 3).swapaxes(1, 2)
+    alike = np.all(cells[:, :, None] == grid.glyphs, axis=(3, 4, 5))
+    _require(np.all(alike.sum(2) == 1), "a cell of the frame shows no glyph of its grid, or several that look the same")
+    return alike.argmax(2)
+
+
+def read_text(readout: Readout, frame: np.ndarray) -> int:
+    """Tell the number of the text that a readout shows on a frame.
+
+    Raises:
+        ContractError: if it shows none of its texts, or several are the same.
+    """
+    found = np.flatnonzero(np.all(readout.ids == read_grid(readout.grid, frame)[0], axis=1))
+    _require(len(found) == 1, "a readout shows none of its texts, or one that stands for several numbers")
+    return int(found[0])
+
+
+def _require(condition: Any, message: str) -> None:
+    if not condition:
+        raise ContractError(message)
+
+
+def _differences(a: Any, b: Any) -> list[str]:
+    """Name the leaves in which two pytrees differ, in shape, dtype or bits."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(a)
+    others, other_structure = jax.tree.flatten(b)
+    if structure != other_structure:
+        return [f"the structure: {structure} and {other_structure}"]
+
+    def bits(x: Any) -> tuple[Any, ...]:
+        x = np.asarray(x)
+        return x.shape, x.dtype, x.tobytes()
+
+    return [keystr(path) for (path, x), y in zip(paths, others, strict=True) if bits(x) != bits(y)]
+
+
+def _keys(seed: int, n: int = _ENVS) -> jax.Array:
+    return jax.random.split(jax.random.key(seed), n)
+
+
+def _check_identity(env: Environment[Any, Any]) -> None:
+    same = dataclasses.replace(env)
+    _require(same == env and hash(same) == hash(env), "two environments built alike must be equal and hash alike")
+    _require(env.twin != env and env.twin.twin == env, "twin must be the other view, and its twin this one")
+    _require(env.twin.name == env.name, "both views must have the same name")
+    _require(env.num_actions == 5 and env.action_space().n == 5, "there must be 5 actions")
+    space = env.observation_space()
+    _require(
+        (space.shape, space.dtype, space.low, space.high) == ((env.obs_size, env.obs_size, 3), np.uint8, 0, 255),
+        "the observation space must be all uint8[obs_size, obs_size, 3]",
+    )
+
+
+def _check_types(env: Environment[Any, Any], params: Any) -> None:
+    key = jax.random.key(0)
+    frame = jax.ShapeDtypeStruct((env.obs_size, env.obs_size, 3), np.uint8)
+    _, start = jax.eval_shape(env.reset, key, params)
+    action = jax.ShapeDtypeStruct((), np.int32)
+
+    def signature(tree: Any) -> dict[str, tuple[Any, ...]]:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {keystr(path): (leaf.shape, leaf.dtype, bool(getattr(leaf, "weak_type", False))) for path, leaf in leaves}
+
+    def scalar(dtype: Any) -> dict[str, tuple[Any, ...]]:
+        return signature(jax.ShapeDtypeStruct((), dtype))
+
+    _require(signature(start.time) == scalar(np.int32), "state.time must be int32[], not weakly typed")
+    _require(signature(start.score) == scalar(np.int32), "state.score must be int32[], not weakly typed")
+    flag = jax.ShapeDtypeStruct((), bool)
+    number = jax.ShapeDtypeStruct((), np.float32)
+    expected_info = signature({"terminated": flag, "truncated": flag, "discount": number, "final_state": start})
+    for view in (env, env.twin):
+        obs, state = jax.eval_shape(view.reset, key, params)
+        _require((obs.shape, obs.dtype) == (frame.shape, frame.dtype), f"reset must return a frame {frame}, got {obs}")
+        _require(signature(state) == signature(start), "both views must start with the same types of state")
+        for method in (view.step, view.step_env):
+            obs, state, reward, done, info = jax.eval_shape(method, key, start, action, params)
+            _require((obs.shape, obs.dtype) == (frame.shape, frame.dtype), f"a step must return a frame {frame}, got {obs}")
+            _require(
+                signature(state) == signature(start),
+                f"types of the state must not drift: {signature(start)} becomes {signature(state)}",
+            )
+            _require(signature(reward) == scalar(np.float32), f"reward must be float32[], got {reward}")
+            _require(signature(done) == scalar(bool), f"done must be bool[], got {done}")
+            _require(signature(info) == expected_info, f"info must hold {expected_info}, got {signature(info)}")
+
+
+def _subjaxprs(value: Any) -> list[Any]:
+    if hasattr(value, "jaxpr"):  # closed
+        return [value.jaxpr]
+    if hasattr(value, "eqns"):
+        return [value]
+    return [jaxpr for part in value for jaxpr in _subjaxprs(part)] if isinstance(value, tuple | list) else []
+
+
+def _seeds_inside(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "random_seed":
+            return True
+        if any(_seeds_inside(inner) for value in equation.params.values() for inner in _subjaxprs(value)):
+            return True
+    return False
+
+
+def _check_keys(env: Environment[Any, Any], params: Any) -> None:
+    key = jax.random.key(3)
+    _, start = env.reset(key, params)
+    action = jnp.zeros((), jnp.int32)
+    functions: dict[str, Callable[[], Callable[..., Any]]] = {
+        "initial_state": lambda: lambda key: env.initial_state(key, params),
+        "transition": lambda: lambda key: env.transition(key, start, action, params),
+    }
+    for name, function in functions.items():
+        # Each function made anew is traced anew. A game with dice of its own gives other results each time.
+        first, second = (jax.jit(function())(jax.random.key(3)) for _ in range(2))
+        _require(not _differences(first, second), f"{name} must give the same result for the same arguments")
+        closed = jax.make_jaxpr(function())(key)
+        constants = [c for c in closed.consts if jnp.issubdtype(getattr(c, "dtype", np.dtype(int)), jax.dtypes.prng_key)]
+        _require(not constants and not _seeds_inside(closed.jaxpr), f"{name} draws from a key of its own, not from the one given")
+        try:
+            with jax.debug_key_reuse(True):
+                jax.jit(function())(jax.random.key(3))
+        except jax.errors.KeyReuseError as error:
+            raise ContractError(f"{name} uses a key twice: {error}") from error
+    starts = jax.jit(jax.vmap(lambda key: env.initial_state(key, params)))(_keys(4))
+    same = all(np.all(np.asarray(leaf) == np.asarray(leaf)[:1]) for leaf in jax.tree.leaves(starts))
+    _require(not same, f"initial_state gives the same state for {_ENVS} different keys")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A rollout of random play with auto-reset; every leaf has leading axes (_STEPS, _ENVS)."""
+
+    keys: jax.Array
+    actions: jax.Array
+    before: Any
+    observations: jax.Array
+    states: Any
+    rewards: jax.Array
+    dones: jax.Array
+    infos: Any
+    first_observations: jax.Array
+
+
+def _roll(env: Environment[Any, Any], params: Any) -> _Run:
+    keys = jax.random.split(jax.random.key(1), (_STEPS, _ENVS))
+    # Half of the players fire often: they see more of a game whose ends are reached by firing.
+    actions = jax.random.randint(jax.random.key(2), (_STEPS, _ENVS), 0, 5, jnp.int32)
+    fires = (jax.random.uniform(jax.random.key(5), actions.shape) < 0.4) & (jnp.arange(_ENVS) % 2 == 0)
+    actions = jnp.where(fires, 4, actions)
+    step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+
+    @jax.jit
+    def run(keys: jax.Array, actions: jax.Array) -> Any:
+        first, state = jax.vmap(env.reset, in_axes=(0, None))(_keys(0), params)
+
+        def body(state: Any, inputs: Any) -> Any:
+            observation, after, reward, done, info = step(*inputs[:1], state, *inputs[1:], params)
+            return after, (state, observation, after, reward, done, info)
+
+        return first, jax.lax.scan(body, state, (keys, actions))[1]
+
+    first, (before, observations, states, rewards, dones, infos) = run(keys, actions)
+    return _Run(keys, actions, before, observations, states, rewards, dones, infos, first)
+
+
+def _flat(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def _check_same_game(mdp: _Run, pomdp: _Run) -> None:
+    for name in ("before", "states", "rewards", "dones", "infos"):
+        different = _differences(getattr(mdp, name), getattr(pomdp, name))
+        _require(not different, f"the views differ under the same keys and actions, in {name}: {', '.join(different)}")
+
+
+def _check_observations(env: Environment[Any, Any], run: _Run) -> None:
+    drawn = jax.jit(jax.vmap(env.get_obs))(_flat(run.states))
+    _require(
+        np.array_equal(drawn, _flat(run.observations)),
+        "get_obs(state) must equal the observation that came with the state: a frame may show no randomness, and no past, "
+        "that is not in the state",
+    )
+    _require(not np.array_equal(run.first_observations[0], run.observations[-1, 0]), "the screen never changes")
+
+
+def _check_auto_reset(env: Environment[Any, Any], params: Any, run: _Run) -> None:
+    keys, actions, before, dones = map(_flat, (run.keys, run.actions, run.before, run.dones))
+    # One program of one shape for both, since bits of floats may differ between programs.
+    (_, plain_state, *plain), (_, state, *stepped) = (
+        jax.jit(jax.vmap(method, in_axes=(0, 0, 0, None)))(keys, before, actions, params) for method in (env.step_env, env.step)
+    )
+    different = _differences((plain_state, plain), (stepped[-1]["final_state"], stepped))
+    _require(not different, f"step_env and step must agree on everything but the reset; they differ in {different}")
+    fresh = jax.jit(jax.vmap(lambda key: env.reset(jax.random.split(key)[1], params)[1]))(keys)
+    expected = jax.tree.map(lambda a, b: jnp.where(dones.reshape(-1, *[1] * (a.ndim - 1)), a, b), fresh, plain_state)
+    different = _differences(expected, state)
+    _require(not different, f"after done must come reset(split(key)[1]), else the state goes on; it differs in {different}")
+    starts = np.asarray(fresh.time), np.asarray(fresh.score)
+    _require(not any(part.any() for part in starts), "an episode must start with time and score 0")
+
+
+def _check_clock(env: Environment[Any, Any], params: Any) -> None:
+    limit = 5
+    short = params.replace(max_steps_in_episode=np.int32(limit))
+
+    @jax.jit
+    def run(keys: jax.Array) -> Any:
+        _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, short)
+
+        def body(carry: Any, time: jax.Array) -> Any:
+            state, over = carry
+            step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
+            actions = jax.random.randint(jax.random.fold_in(jax.random.key(6), time), (_ENVS,), 0, 5)
+            _, state, _, done, info = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(step_keys, state, actions, short)
+            return (state, over | done), (over, state.time, done, info)
+
+        return jax.lax.scan(body, (state, jnp.zeros(_ENVS, bool)), jnp.arange(limit))[1]
+
+    over, times, done, info = jax.tree.map(np.asarray, run(_keys(7)))
+    playing = ~over
+    steps = np.arange(1, limit + 1)[:, None] + 0 * times
+    terminated, truncated = info["terminated"], info["truncated"]
+    _require(np.array_equal(times, steps), "state.time must count the steps of the episode")
+    _require(np.array_equal(done, terminated | truncated), "done must be terminated or truncated")
+    _require(not np.any(terminated & truncated), "an episode that the rules end is not truncated")
+    late = truncated != (~terminated & (steps >= limit))
+    _require(not np.any(late & playing), f"with max_steps_in_episode={limit}, step {limit} truncates, and no other does")
+    _require(np.array_equal(info["discount"], 1 - terminated.astype(np.float32)), "discount must be 0 where terminated, else 1")
+
+
+def _check_returns(env: Environment[Any, Any], params: Any) -> None:
+    """Play random, greedy and stubborn players to the end of their episodes."""
+    longest = int(np.max(params.max_steps_in_episode))
+    stubborn = jnp.arange(_ENVS) % 8  # 0 to 4 repeat that action, 5 is greedy for the next reward, the others play randomly
+
+    @jax.jit
+    def play(keys: jax.Array) -> Any:
+        _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
+
+        def one(key: jax.Array, state: Any, player: jax.Array) -> Any:
+            key_action, key_step = jax.random.split(key)
+            tries = jax.vmap(lambda action: env.step_env(key_step, state, action, params)[2])(jnp.arange(5))
+            random = jax.random.randint(key_action, (), 0, 5)
+            action = jnp.where(player < 5, player, jnp.where(player == 5, jnp.argmax(tries), random))
+            _, state, reward, done, _ = env.step_env(key_step, state, action, params)
+            return state, reward, done
+
+        def goes_on(carry: Any) -> jax.Array:
+            return ~jnp.all(carry[2]) & (carry[0] <= longest)
+
+        def turn(carry: Any) -> Any:
+            time, state, over, total, worst = carry
+            step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
+            after, reward, done = jax.vmap(one)(step_keys, state, stubborn)
+            total = total + jnp.where(over, 0, reward)
+            error = jnp.where(over, 0, jnp.abs(after.score - 100 * total))
+            state = jax.tree.map(lambda a, b: jnp.where(over.reshape(-1, *[1] * (a.ndim - 1)), a, b), state, after)
+            return time + 1, state, over | done, total, jnp.maximum(worst, error)
+
+        zeros = jnp.zeros(_ENVS, jnp.float32)
+        return jax.lax.while_loop(goes_on, turn, (jnp.int32(0), state, zeros > 0, zeros, zeros))
+
+    _, _, over, totals, worst = jax.tree.map(np.asarray, play(_keys(8)))
+    _require(np.all(over), f"an episode outlives its clock of {longest} steps")
+    _require(np.all(np.abs(totals) <= 1 + 1e-5), f"returns must lie in [-1, 1], got {totals.min():.5f} to {totals.max():.5f}")
+    _require(np.all(worst <= 0.5 + 1e-2), "state.score must be the undiscounted return so far in percent, rounded")
+
+
+def _check_decoder(decode: Decoder, run: _Run) -> None:
+    rng = np.random.default_rng(0)
+    states, observations = _flat((run.states, run.observations))
+    chosen = rng.choice(len(observations), 96, replace=False)
+    for index in np.unique(np.concatenate([chosen, np.arange(_ENVS)])):
+        state = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), states)
+        for name, read in decode(np.asarray(observations[index])).items():
+            truth = getattr(state, name)
+            if isinstance(read, Near):
+                good = np.all(np.abs(np.asarray(read.value) - truth) <= read.within)
+            else:
+                good = np.ma.allequal(np.ma.asarray(read), truth, fill_value=True) and np.shape(read) == np.shape(truth)
+            _require(good, f"the MDP frame does not tell {name}: read {read}, but the state has {truth}")
+
+
+def _check_hiding(pomdp: Environment[Any, Any], resample_hidden: Resampler, run: _Run) -> None:
+    states = _flat(run.states)
+    others = jax.jit(jax.vmap(resample_hidden))(_keys(9, _STEPS * _ENVS), states)
+    _require(_differences(states, others), "resample_hidden changes nothing, so it cannot show that anything is hidden")
+    draw = jax.jit(jax.vmap(pomdp.get_obs))
+    seen = np.any(np.asarray(draw(states)) != np.asarray(draw(others)), axis=(1, 2, 3))
+    _require(not seen.any(), f"the POMDP shows what it should hide: {seen.sum()} of {len(seen)} frames changed with it")
+
+
+def _check_expert(env: Environment[Any, Any], params: Any, expert: experts.Policy) -> None:
+    keys = _keys(10, 64)
+
+    @jax.jit
+    def play(key: jax.Array) -> Any:
+        _, start = env.reset(jax.random.split(key)[0], params)
+        return experts.play(env, expert, key, params), env.best_return(start, params)
+
+    episodes, best = jax.vmap(play)(keys)
+    short = np.flatnonzero(np.asarray(episodes.total) < np.asarray(best) - 1e-4)
+    _require(
+        not len(short),
+        f"the expert misses the best return in {len(short)} of {len(keys)} episodes, "
+        f"for example {float(episodes.total[short[:1]].sum()):.4f} instead of {float(best[short[:1]].sum()):.4f}",
+    )

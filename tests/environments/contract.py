@@ -1,0 +1,108 @@
+"""What the tests of all games share: the contract, rollouts to compare with a second implementation, chi-square."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.stats
+
+from popgym_arcade import experts
+from popgym_arcade.environment import Environment
+from popgym_arcade.testing import Decoder, Resampler, check_environment
+
+# The decoders read frames of the default size and of the smallest one, where glyphs are hardest to tell apart.
+SIZES = {"Easy": 128, "Medium": 64, "Hard": 64}
+
+
+def check(
+    env: Environment[Any, Any],
+    decoder: Callable[[Any], Decoder],
+    resampler: Callable[[Any], Resampler],
+) -> None:
+    env = dataclasses.replace(env, obs_size=SIZES[env.difficulty])
+    report = check_environment(
+        env, decode=decoder(env), resample_hidden=resampler(env), expert=experts.expert(env)
+    )
+    assert not report.not_checked
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    before: Any
+    action: int
+    after: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+@functools.cache
+def _runner(env: Environment[Any, Any], episodes: int, steps: int, fire: float) -> Any:
+    """Compile a batch of rollouts without drawing, shared by the tests that ask for the same."""
+
+    @jax.jit
+    def run(key: jax.Array) -> Any:
+        def episode(key: jax.Array) -> Any:
+            key, key_start = jax.random.split(key)
+            state = env.reset(key_start)[1]
+
+            def body(state: Any, key: jax.Array) -> Any:
+                key_step, key_action, key_fire = jax.random.split(key, 3)
+                fires = jax.random.uniform(key_fire) < fire
+                action = jax.numpy.where(fires, 4, jax.random.randint(key_action, (), 0, 5))
+                _, after, reward, _, info = env.step(key_step, state, action)
+                return after, (state, action, info["final_state"], reward, info["terminated"], info["truncated"])
+
+            return jax.lax.scan(body, state, jax.random.split(key, steps))[1]
+
+        return jax.vmap(episode)(jax.random.split(key, episodes))
+
+    return run
+
+
+def rollout(env: Environment[Any, Any], *, episodes: int = 8, steps: int = 100, fire: float = 0.2) -> Iterator[Step]:
+    """Yield the steps of random play, state by state, for a second implementation of the rules to compare with."""
+    result = jax.tree.map(np.asarray, _runner(env, episodes, steps, fire)(jax.random.key(11)))
+    for episode in range(episodes):
+        for step in range(steps):
+            before, action, after, *rest = jax.tree.map(lambda leaf, i=(episode, step): leaf[i], result)
+            reward, terminated, truncated = map(np.ndarray.item, map(np.asarray, rest))
+            yield Step(before, int(action), after, reward, terminated, truncated)
+
+
+@functools.cache
+def starts(env: Environment[Any, Any], n: int) -> Any:
+    """Start `n` episodes and return their states, in NumPy."""
+    keys = jax.random.split(jax.random.key(12), n)
+    states = jax.jit(jax.vmap(lambda key: env.reset(key)[1]))(keys)
+    return jax.tree.map(np.asarray, states)
+
+
+def assert_distributed(counts: np.ndarray, probabilities: np.ndarray | float | None = None) -> None:
+    """Chi-square test of counts, by default for a uniform distribution. The keys are fixed: it always ends the same way."""
+    counts = np.asarray(counts).ravel()
+    expected = np.full(len(counts), 1 / len(counts)) if probabilities is None else np.ravel(probabilities)
+    assert np.all(counts > 0), "some outcomes never happened"
+    assert scipy.stats.chisquare(counts, expected * counts.sum()).pvalue > 1e-3
+
+
+def moved(position: np.ndarray, action: int, side: int) -> tuple[int, int]:
+    """Second implementation of moving on a board."""
+    row, col = position
+    if action == 0:
+        row = max(row - 1, 0)
+    elif action == 1:
+        row = min(row + 1, side - 1)
+    elif action == 2:
+        col = max(col - 1, 0)
+    elif action == 3:
+        col = min(col + 1, side - 1)
+    return int(row), int(col)
+
+
+def percent(total: float) -> int:
+    """Second implementation of the score; exact halves are told from float noise."""
+    return int(np.rint(np.round(100 * total, 6)))
