@@ -253,7 +253,7 @@ def start_fields() -> dict[str, jax.Array]:
 
 def _check_key(key: jax.Array, method: str, in_axes: str) -> None:
     dtype = getattr(key, "dtype", None)
-    is_typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     is_raw = dtype == np.uint32
     if not (is_typed or is_raw) or jnp.ndim(key) != int(is_raw):
         got = f"{dtype}{list(jnp.shape(key))}" if dtype is not None else repr(key)

@@ -93,11 +93,17 @@ def check_environment(
     check("types: shapes and dtypes that do not drift", _check_types, mdp, params)
     check("keys: all randomness from them, each used once", _check_keys, mdp, params)
     runs = {view: _roll(view, params) for view in (mdp, pomdp)}
+    draw = {view: jax.jit(jax.vmap(view.get_obs)) for view in (mdp, pomdp)}
     check("promise 1, same game: both views step alike, bit for bit", _check_same_game, runs[mdp], runs[pomdp])
     for view in (mdp, pomdp):
         name = "POMDP" if view.partial_obs else "MDP"
-        check(f"promise 2 ({name}): the observation is a function of the state", _check_observations, view, runs[view])
-    check("auto-reset: as documented", _check_auto_reset, mdp, params, runs[mdp])
+        check(
+            f"promise 2 ({name}): the observation is a function of the state",
+            _check_observations,
+            draw[view],
+            runs[view],
+        )
+    check("auto-reset: as documented", _check_auto_reset, runs[mdp])
     check("clock and ends: terminated, truncated, discount", _check_clock, mdp, params)
     check("returns: within [-1, 1], and the score their percentage", _check_returns, mdp, params)
 
@@ -107,7 +113,7 @@ def check_environment(
 
     def promise_4() -> None:
         assert resample_hidden is not None
-        _check_hiding(pomdp, resample_hidden, runs[mdp])
+        _check_hiding(draw[pomdp], resample_hidden, runs[mdp])
 
     def promise_5() -> None:
         assert expert is not None
@@ -240,34 +246,32 @@ def _check_keys(env: Environment[Any, Any], params: Any) -> None:
         "transition": lambda: lambda key: env.transition(key, start, action, params),
     }
     for name, function in functions.items():
-        # Each function made anew is traced anew. A game with dice of its own gives other results each time.
-        first, second = (jax.jit(function())(jax.random.key(3)) for _ in range(2))
-        _require(not _differences(first, second), f"{name} must give the same result for the same arguments")
-        closed = jax.make_jaxpr(function())(key)
-        constants = [c for c in closed.consts if jnp.issubdtype(getattr(c, "dtype", np.dtype(int)), jax.dtypes.prng_key)]
-        _require(not constants and not _seeds_inside(closed.jaxpr), f"{name} draws from a key of its own, not from the one given")
+        # Each function made anew is traced anew: a game with dice of its own leaves other constants each time.
+        first, second = (jax.make_jaxpr(function())(key) for _ in range(2))
+        constant_keys = [jnp.issubdtype(jnp.asarray(c).dtype, jax.dtypes.prng_key) for c in first.consts]
+        _require(not any(constant_keys) and not _seeds_inside(first.jaxpr), f"{name} draws from a key of its own")
+        same = str(first) == str(second) and not _differences(first.consts, second.consts)
+        _require(same, f"{name} must do the same for the same arguments, at each trace")
         try:
             with jax.debug_key_reuse(True):
                 jax.jit(function())(jax.random.key(3))
         except jax.errors.KeyReuseError as error:
             raise ContractError(f"{name} uses a key twice: {error}") from error
-    starts = jax.jit(jax.vmap(lambda key: env.initial_state(key, params)))(_keys(4))
-    same = all(np.all(np.asarray(leaf) == np.asarray(leaf)[:1]) for leaf in jax.tree.leaves(starts))
-    _require(not same, f"initial_state gives the same state for {_ENVS} different keys")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
     """A rollout of random play with auto-reset; every leaf has leading axes (_STEPS, _ENVS)."""
 
-    keys: jax.Array
-    actions: jax.Array
-    before: Any
     observations: jax.Array
     states: Any
     rewards: jax.Array
     dones: jax.Array
     infos: Any
+    plain: Any
+    """(state, reward, done, info) of `step_env`."""
+    fresh: Any
+    """The states of `reset(split(key)[1])`."""
     first_observations: jax.Array
 
 
@@ -277,20 +281,23 @@ def _roll(env: Environment[Any, Any], params: Any) -> _Run:
     actions = jax.random.randint(jax.random.key(2), (_STEPS, _ENVS), 0, 5, jnp.int32)
     fires = (jax.random.uniform(jax.random.key(5), actions.shape) < 0.4) & (jnp.arange(_ENVS) % 2 == 0)
     actions = jnp.where(fires, 4, actions)
-    step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+    step, step_env = (jax.vmap(method, in_axes=(0, 0, 0, None)) for method in (env.step, env.step_env))
 
     @jax.jit
     def run(keys: jax.Array, actions: jax.Array) -> Any:
         first, state = jax.vmap(env.reset, in_axes=(0, None))(_keys(0), params)
 
         def body(state: Any, inputs: Any) -> Any:
-            observation, after, reward, done, info = step(*inputs[:1], state, *inputs[1:], params)
-            return after, (state, observation, after, reward, done, info)
+            key, action = inputs
+            observation, after, reward, done, info = step(key, state, action, params)
+            _, *plain = step_env(key, state, action, params)
+            fresh = jax.vmap(lambda key: env.reset(jax.random.split(key)[1], params)[1])(key)
+            return after, (observation, after, reward, done, info, plain, fresh)
 
-        return first, jax.lax.scan(body, state, (keys, actions))[1]
+        return jax.lax.scan(body, state, (keys, actions))[1], first
 
-    first, (before, observations, states, rewards, dones, infos) = run(keys, actions)
-    return _Run(keys, actions, before, observations, states, rewards, dones, infos, first)
+    (observations, states, rewards, dones, infos, plain, fresh), first = run(keys, actions)
+    return _Run(observations, states, rewards, dones, infos, plain, fresh, first)
 
 
 def _flat(tree: Any) -> Any:
@@ -298,35 +305,30 @@ def _flat(tree: Any) -> Any:
 
 
 def _check_same_game(mdp: _Run, pomdp: _Run) -> None:
-    for name in ("before", "states", "rewards", "dones", "infos"):
+    for name in ("states", "rewards", "dones", "infos"):
         different = _differences(getattr(mdp, name), getattr(pomdp, name))
         _require(not different, f"the views differ under the same keys and actions, in {name}: {', '.join(different)}")
 
 
-def _check_observations(env: Environment[Any, Any], run: _Run) -> None:
-    drawn = jax.jit(jax.vmap(env.get_obs))(_flat(run.states))
+def _check_observations(draw: Callable[[Any], jax.Array], run: _Run) -> None:
     _require(
-        np.array_equal(drawn, _flat(run.observations)),
+        np.array_equal(draw(_flat(run.states)), _flat(run.observations)),
         "get_obs(state) must equal the observation that came with the state: a frame may show no randomness, and no past, "
         "that is not in the state",
     )
     _require(not np.array_equal(run.first_observations[0], run.observations[-1, 0]), "the screen never changes")
 
 
-def _check_auto_reset(env: Environment[Any, Any], params: Any, run: _Run) -> None:
-    keys, actions, before, dones = map(_flat, (run.keys, run.actions, run.before, run.dones))
-    # One program of one shape for both, since bits of floats may differ between programs.
-    (_, plain_state, *plain), (_, state, *stepped) = (
-        jax.jit(jax.vmap(method, in_axes=(0, 0, 0, None)))(keys, before, actions, params) for method in (env.step_env, env.step)
-    )
-    different = _differences((plain_state, plain), (stepped[-1]["final_state"], stepped))
+def _check_auto_reset(run: _Run) -> None:
+    state, reward, done, info = run.plain
+    different = _differences((state, reward, done, info), (run.infos["final_state"], run.rewards, run.dones, run.infos))
     _require(not different, f"step_env and step must agree on everything but the reset; they differ in {different}")
-    fresh = jax.jit(jax.vmap(lambda key: env.reset(jax.random.split(key)[1], params)[1]))(keys)
-    expected = jax.tree.map(lambda a, b: jnp.where(dones.reshape(-1, *[1] * (a.ndim - 1)), a, b), fresh, plain_state)
-    different = _differences(expected, state)
+    expected = jax.tree.map(lambda a, b: jnp.where(done.reshape(*done.shape, *[1] * (a.ndim - 2)), a, b), run.fresh, state)
+    different = _differences(expected, run.states)
     _require(not different, f"after done must come reset(split(key)[1]), else the state goes on; it differs in {different}")
-    starts = np.asarray(fresh.time), np.asarray(fresh.score)
-    _require(not any(part.any() for part in starts), "an episode must start with time and score 0")
+    _require(not np.any(run.fresh.time) and not np.any(run.fresh.score), "an episode must start with time and score 0")
+    starts = jax.tree.leaves(jax.tree.map(lambda leaf: np.any(leaf != leaf[:1, :1]), run.fresh))
+    _require(any(starts), "an episode starts in the same state whatever the key")
 
 
 def _check_clock(env: Environment[Any, Any], params: Any) -> None:
@@ -355,7 +357,10 @@ def _check_clock(env: Environment[Any, Any], params: Any) -> None:
     _require(not np.any(terminated & truncated), "an episode that the rules end is not truncated")
     late = truncated != (~terminated & (steps >= limit))
     _require(not np.any(late & playing), f"with max_steps_in_episode={limit}, step {limit} truncates, and no other does")
-    _require(np.array_equal(info["discount"], 1 - terminated.astype(np.float32)), "discount must be 0 where terminated, else 1")
+    _require(
+        np.array_equal(info["discount"], 1 - terminated.astype(np.float32)),
+        "discount must be 0 where terminated, else 1",
+    )
 
 
 def _check_returns(env: Environment[Any, Any], params: Any) -> None:
@@ -392,7 +397,9 @@ def _check_returns(env: Environment[Any, Any], params: Any) -> None:
 
     _, _, over, totals, worst = jax.tree.map(np.asarray, play(_keys(8)))
     _require(np.all(over), f"an episode outlives its clock of {longest} steps")
-    _require(np.all(np.abs(totals) <= 1 + 1e-5), f"returns must lie in [-1, 1], got {totals.min():.5f} to {totals.max():.5f}")
+    _require(
+        np.all(np.abs(totals) <= 1 + 1e-5), f"returns must lie in [-1, 1], got {totals.min():.5f} to {totals.max():.5f}"
+    )
     _require(np.all(worst <= 0.5 + 1e-2), "state.score must be the undiscounted return so far in percent, rounded")
 
 
@@ -411,11 +418,10 @@ def _check_decoder(decode: Decoder, run: _Run) -> None:
             _require(good, f"the MDP frame does not tell {name}: read {read}, but the state has {truth}")
 
 
-def _check_hiding(pomdp: Environment[Any, Any], resample_hidden: Resampler, run: _Run) -> None:
+def _check_hiding(draw: Callable[[Any], jax.Array], resample_hidden: Resampler, run: _Run) -> None:
     states = _flat(run.states)
     others = jax.jit(jax.vmap(resample_hidden))(_keys(9, _STEPS * _ENVS), states)
     _require(_differences(states, others), "resample_hidden changes nothing, so it cannot show that anything is hidden")
-    draw = jax.jit(jax.vmap(pomdp.get_obs))
     seen = np.any(np.asarray(draw(states)) != np.asarray(draw(others)), axis=(1, 2, 3))
     _require(not seen.any(), f"the POMDP shows what it should hide: {seen.sum()} of {len(seen)} frames changed with it")
 

@@ -23,9 +23,7 @@ def check(
     resampler: Callable[[Any], Resampler],
 ) -> None:
     env = dataclasses.replace(env, obs_size=SIZES[env.difficulty])
-    report = check_environment(
-        env, decode=decoder(env), resample_hidden=resampler(env), expert=experts.expert(env)
-    )
+    report = check_environment(env, decode=decoder(env), resample_hidden=resampler(env), expert=experts.expert(env))
     assert not report.not_checked
 
 

@@ -9,7 +9,18 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import FIRE, LEFT, RIGHT, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import (
+    FIRE,
+    LEFT,
+    RIGHT,
+    Environment,
+    Params,
+    State,
+    Transition,
+    percent,
+    pytree,
+    start_fields,
+)
 from popgym_arcade.environments import card_table
 
 SUITS = 4

@@ -124,7 +124,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         screen, grid, repeats = self._screen
         marks = jnp.where(state.shots, jnp.where(state.ships, _HIT, _MISS), _SEA)
         shots = [] if self.partial_obs else [grid.fill(marks)]
-        cursor = grid.stamp(*state.cursor, _CURSOR + board.look_up(marks, state.cursor))
+        cursor = grid.stamp(state.cursor, _CURSOR + board.look_up(marks, state.cursor))
         return screen.render(screen.score(state.score), repeats.show(state.repeats), *shots, cursor)
 
     def expert_action(self, key: jax.Array, state: BattleShipState, params: BattleShipParams) -> jax.Array:

@@ -111,7 +111,7 @@ def start_physics(key: jax.Array) -> jax.Array:
 
 def push(physics: jax.Array, action: jax.Array, params: CartPoleParams) -> jax.Array:
     """Move the four numbers, float32[4], on by one step."""
-    position, velocity, angle, spin = physics
+    _, velocity, angle, spin = physics
     force = params.force * ((action == RIGHT).astype(jnp.float32) - (action == LEFT))
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     mass = params.cart_mass + params.pole_mass
@@ -155,21 +155,30 @@ class Stage:
         track = screen.background[track_top : track_top + 2 * screen.edge, left : left + width]
         track[:] = palette.GREY
         self._rod = Rod(
-            rod_top, left, rod_height, width, round(0.92 * rod_height), 2 * round(2 * unit) + 1, palette.ORANGE, palette.FIELD
+            rod_top,
+            left,
+            rod_height,
+            width,
+            round(0.92 * rod_height),
+            2 * round(2 * unit) + 1,
+            palette.ORANGE,
+            palette.FIELD,
         )
         self._cart = Slider(track_top - cart_height, left, width, _cart(cart_height, cart_width), palette.FIELD)
 
         arrow_height = 2 * round(6 * unit) + 1
         arrow_top = track_top + round(6 * unit)
-        self._velocity = Gauge.straight(
-            screen.background, (arrow_top, left, arrow_height, width), MAX_SPEED, palette.SKY
-        )
+        self._velocity = Gauge.straight(screen.background, (arrow_top, left, arrow_height, width), MAX_SPEED, palette.SKY)
         dial_top = arrow_top + arrow_height + round(2 * unit)
         dial_height = screen.top + screen.height - screen.edge - round(2 * unit) - dial_top
         dial_width = min(2 * dial_height + 1, width)
         dial_left = left + (width - dial_width) // 2
         self._spin = Gauge.curved(
-            screen.background, (dial_top, dial_left, dial_height, dial_width), MAX_SPEED, palette.YELLOW, max(5, arrow_height * 3 // 4)
+            screen.background,
+            (dial_top, dial_left, dial_height, dial_width),
+            MAX_SPEED,
+            palette.YELLOW,
+            max(5, arrow_height * 3 // 4),
         )
 
     def render(self, state: State, physics: jax.Array, visible: jax.Array) -> jax.Array:

@@ -9,7 +9,18 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import DOWN, FIRE, UP, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import (
+    DOWN,
+    FIRE,
+    UP,
+    Environment,
+    Params,
+    State,
+    Transition,
+    percent,
+    pytree,
+    start_fields,
+)
 from popgym_arcade.environments import card_table
 from popgym_arcade.graphics import Readout, palette
 
@@ -68,9 +79,7 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
     @property
     def default_params(self) -> CountRecallParams:
         """See the class."""
-        return CountRecallParams(
-            max_steps_in_episode=np.int32(10 * self.cards), right_reward=np.float32(1 / self.cards)
-        )
+        return CountRecallParams(max_steps_in_episode=np.int32(10 * self.cards), right_reward=np.float32(1 / self.cards))
 
     def initial_state(self, key: jax.Array, params: CountRecallParams) -> CountRecallState:
         """Shuffle both decks."""

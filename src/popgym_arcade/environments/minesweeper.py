@@ -126,7 +126,7 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
         screen, grid, repeats = self._screen
         cells = jnp.where(state.uncovered, _OPEN + state.field, _COVERED).astype(jnp.int32)
         numbers = [] if self.partial_obs else [grid.fill(cells)]
-        cursor = grid.stamp(*state.cursor, _CURSOR + board.look_up(cells, state.cursor))
+        cursor = grid.stamp(state.cursor, _CURSOR + board.look_up(cells, state.cursor))
         return screen.render(screen.score(state.score), repeats.show(state.repeats), *numbers, cursor)
 
     def expert_action(self, key: jax.Array, state: MineSweeperState, params: MineSweeperParams) -> jax.Array:

@@ -10,7 +10,20 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import (
+    DOWN,
+    FIRE,
+    LEFT,
+    RIGHT,
+    UP,
+    Environment,
+    Params,
+    State,
+    Transition,
+    percent,
+    pytree,
+    start_fields,
+)
 from popgym_arcade.environments import board
 from popgym_arcade.graphics import Grid, Screen, palette, shapes
 
@@ -113,7 +126,7 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         cells = jnp.where(state.tnt, _TNT, jnp.where(board.at(state.treasure, self.side), _TREASURE, _EMPTY))
         if self.partial_obs:
             cells = jnp.where(state.time == 0, cells, _EMPTY)
-        agent = grid.stamp(*state.agent, _AGENT + board.look_up(cells, state.agent))
+        agent = grid.stamp(state.agent, _AGENT + board.look_up(cells, state.agent))
         return screen.render(screen.score(state.score), grid.fill(cells), agent)
 
     def expert_action(self, key: jax.Array, state: NavigatorState, params: NavigatorParams) -> jax.Array:

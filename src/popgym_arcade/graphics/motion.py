@@ -59,7 +59,9 @@ class Gauge:
         y = height - 0.5 - np.arange(height)[:, None]
         radius = height - (thickness + 1) / 2
         pixels = int(radius * np.pi / 2)
-        return cls._build(background, box, limit, pixels, np.arctan2(x, y) * radius, np.hypot(x, y) - radius, colour, thickness)
+        return cls._build(
+            background, box, limit, pixels, np.arctan2(x, y) * radius, np.hypot(x, y) - radius, colour, thickness
+        )
 
     @classmethod
     def _build(
@@ -86,14 +88,17 @@ class Gauge:
         last = np.where(right, longest, -shortest)
         first, last = (np.clip(np.rint(bound * _FINE), -32767, 32767).astype(np.int16) for bound in (first, last))
         unlit = background[top : top + height, left : left + width]
-        unlit[(from_axis <= max(0.5, thickness / 14)) | (from_origin <= 0.5) & (from_axis <= thickness / 2)] = EDGE  # a scale
+        unlit[(from_axis <= max(0.5, thickness / 14)) | (from_origin <= 0.5) & (from_axis <= thickness / 2)] = (
+            EDGE  # a scale
+        )
         return cls(top, left, limit, pixels, first[..., None], last[..., None], unlit, colour)
 
     def show(self, reading: jax.Array) -> Patch:
         """Show a reading, float32[]; one beyond the limit looks as the limit does."""
         length = jnp.rint(jnp.clip(reading / self.limit, -1, 1) * (self.pixels * _FINE)).astype(jnp.int16)
         lit = (length >= self.first) & (length <= self.last) & (length != 0)
-        return Patch(self.top, self.left, jnp.where(lit, np.array(self.colour, np.uint8), self.unlit))
+        image = jnp.where(lit, jnp.asarray(self.colour, jnp.uint8), self.unlit)
+        return Patch(self.top, self.left, image)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,7 +152,7 @@ class Rod:
         cover = jnp.clip(cover, 0, _SUB)
         unlit = np.array(self.background, np.int16)
         change = np.array(self.colour, np.int16) - unlit
-        image = (unlit + (change * cover >> _SUB_BITS)).astype(jnp.uint8)
+        image = ((cover * change >> _SUB_BITS) + unlit).astype(jnp.uint8)
         return Patch(self.top, self.left, image)
 
 

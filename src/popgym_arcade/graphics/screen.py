@@ -35,9 +35,9 @@ class Grid:
         """Show glyph `ids[row, col]`, int[rows, cols] below `fillable`, in every cell."""
         return Fill(self, ids)
 
-    def stamp(self, row: jax.Array, col: jax.Array, glyph: jax.Array) -> "Stamp":
-        """Show `glyph`, int[], in the cell at (`row`, `col`), int[] both, over what was there."""
-        return Stamp(self, row, col, glyph)
+    def stamp(self, position: jax.Array, glyph: jax.Array) -> "Stamp":
+        """Show `glyph`, int[], in the cell at `position`, int[2] of (row, col), over what was there."""
+        return Stamp(self, position, glyph)
 
     @property
     def cell(self) -> tuple[int, int]:
@@ -71,8 +71,7 @@ class Stamp:
     """One cell of a grid, its place known only at run time."""
 
     grid: Grid
-    row: jax.Array
-    col: jax.Array
+    position: jax.Array
     glyph: jax.Array
 
 
@@ -187,7 +186,8 @@ class Screen:
             grid = layer.grid
             height, width = grid.cell
             if isinstance(layer, Stamp):
-                corner = grid.top + layer.row * height, grid.left + layer.col * width, 0
+                row, col = layer.position
+                corner = grid.top + row * height, grid.left + col * width, 0
                 frame = lax.dynamic_update_slice(frame, _pick(jnp.asarray(grid.glyphs), layer.glyph), corner)
                 continue
             for cols in _groups(grid):
@@ -200,7 +200,7 @@ class Screen:
         return frame
 
     def _gather_pixels(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
-        """Look up every pixel: cell by pixel, glyph by cell, colour by glyph and texel. One fused kernel, bound by its writes."""
+        """Look up every pixel: its cell, the glyph of that, the colour of its texel. One kernel, bound by its writes."""
         offsets = [jnp.zeros(1, jnp.int32)]
         slot = np.zeros((self.obs_size, self.obs_size), np.int32)
         texel = np.arange(self.obs_size**2, dtype=np.int32).reshape(slot.shape)
@@ -214,7 +214,8 @@ class Screen:
                 if isinstance(layer, Fill):
                     ids = layer.ids.astype(jnp.int32)
                 else:
-                    here = (np.arange(grid.rows)[:, None] == layer.row) & (np.arange(grid.cols) == layer.col)
+                    row, col = layer.position
+                    here = (np.arange(grid.rows)[:, None] == row) & (np.arange(grid.cols) == col)
                     ids = jnp.where(here, layer.glyph.astype(jnp.int32), ids)
             offsets.append((used + ids * (height * width)).reshape(-1))
             cells = np.arange(first_cell, first_cell + grid.rows * grid.cols, dtype=np.int32).reshape(grid.rows, grid.cols)

@@ -118,12 +118,16 @@ def diamond() -> Shape:
 
 def heart() -> Shape:
     """The suit of hearts."""
-    return union(disc(0.28, 0.32, 0.25), disc(0.72, 0.32, 0.25), polygon((0.08, 0.46), (0.5, 0.3), (0.92, 0.46), (0.5, 0.97)))
+    return union(
+        disc(0.28, 0.32, 0.25), disc(0.72, 0.32, 0.25), polygon((0.08, 0.46), (0.5, 0.3), (0.92, 0.46), (0.5, 0.97))
+    )
 
 
 def spade() -> Shape:
     """The suit of spades."""
-    leaf = union(disc(0.28, 0.54, 0.23), disc(0.72, 0.54, 0.23), polygon((0.5, 0.02), (0.93, 0.43), (0.5, 0.7), (0.07, 0.43)))
+    leaf = union(
+        disc(0.28, 0.54, 0.23), disc(0.72, 0.54, 0.23), polygon((0.5, 0.02), (0.93, 0.43), (0.5, 0.7), (0.07, 0.43))
+    )
     return union(leaf, polygon((0.5, 0.55), (0.68, 0.98), (0.32, 0.98)))
 
 
