@@ -141,20 +141,20 @@ class Stage:
     """The screen: pole, cart and track, below them the arrows."""
 
     def __init__(self, obs_size: int, title: str) -> None:
-        self._screen = screen = Screen(obs_size, title)
+        self.screen = screen = Screen(obs_size, title)
         height, width, left, unit = screen.height, screen.width, screen.left, obs_size / 128
         track_top = screen.top + round(0.53 * height)
         cart_height = round(10 * unit)
         cart_width = 2 * round(11 * unit) + 1
         rod_top = screen.top + screen.edge + 1
         rod_height = track_top - cart_height - rod_top
-        self._middle = width // 2
+        self.middle = width // 2
         reach = 2.4 + _MARGIN
-        self._pixels_per_metre = (width / 2 - cart_width / 2) / reach
+        self.pixels_per_metre = (width / 2 - cart_width / 2) / reach
 
         track = screen.background[track_top : track_top + 2 * screen.edge, left : left + width]
         track[:] = palette.GREY
-        self._rod = Rod(
+        self.rod = Rod(
             rod_top,
             left,
             rod_height,
@@ -164,16 +164,16 @@ class Stage:
             palette.ORANGE,
             palette.FIELD,
         )
-        self._cart = Slider(track_top - cart_height, left, width, _cart(cart_height, cart_width), palette.FIELD)
+        self.cart = Slider(track_top - cart_height, left, width, _cart(cart_height, cart_width), palette.FIELD)
 
         arrow_height = 2 * round(6 * unit) + 1
         arrow_top = track_top + round(6 * unit)
-        self._velocity = Gauge.straight(screen.background, (arrow_top, left, arrow_height, width), MAX_SPEED, palette.SKY)
+        self.velocity = Gauge.straight(screen.background, (arrow_top, left, arrow_height, width), MAX_SPEED, palette.SKY)
         dial_top = arrow_top + arrow_height + round(2 * unit)
         dial_height = screen.top + screen.height - screen.edge - round(2 * unit) - dial_top
         dial_width = min(2 * dial_height + 1, width)
         dial_left = left + (width - dial_width) // 2
-        self._spin = Gauge.curved(
+        self.spin = Gauge.curved(
             screen.background,
             (dial_top, dial_left, dial_height, dial_width),
             MAX_SPEED,
@@ -183,15 +183,15 @@ class Stage:
 
     def render(self, state: State, physics: jax.Array, visible: jax.Array) -> jax.Array:
         """Draw the score, the arrows and, if `visible`, bool[], cart and pole at the numbers of `physics`, float32[4]."""
-        width = self._screen.width
-        column = jnp.rint(self._middle + physics[POSITION] * self._pixels_per_metre)
+        width = self.screen.width
+        column = jnp.rint(self.middle + physics[POSITION] * self.pixels_per_metre)
         column = jnp.clip(column, 0, width - 1).astype(jnp.int32)
-        return self._screen.render(
-            self._screen.score(state.score),
-            self._rod.show(column, physics[ANGLE], visible),
-            self._cart.show(column, visible),
-            self._velocity.show(physics[VELOCITY]),
-            self._spin.show(physics[ANGULAR_VELOCITY]),
+        return self.screen.render(
+            self.screen.score(state.score),
+            self.rod.show(column, physics[ANGLE], visible),
+            self.cart.show(column, visible),
+            self.velocity.show(physics[VELOCITY]),
+            self.spin.show(physics[ANGULAR_VELOCITY]),
         )
 
 

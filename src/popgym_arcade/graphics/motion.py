@@ -40,6 +40,8 @@ class Gauge:
     unlit: np.ndarray
     """uint8[height, width, 3]"""
     colour: Colour
+    curved_about_bottom: bool
+    """Whether the arrow bends about the middle of the box's lower edge."""
 
     @classmethod
     def straight(cls, background: np.ndarray, box: tuple[int, int, int, int], limit: float, colour: Colour) -> Self:
@@ -91,7 +93,8 @@ class Gauge:
         unlit[(from_axis <= max(0.5, thickness / 14)) | (from_origin <= 0.5) & (from_axis <= thickness / 2)] = (
             EDGE  # a scale
         )
-        return cls(top, left, limit, pixels, first[..., None], last[..., None], unlit, colour)
+        curved = bool(np.ptp(along[:, -1]))
+        return cls(top, left, limit, pixels, first[..., None], last[..., None], unlit, colour, curved)
 
     def show(self, reading: jax.Array) -> Patch:
         """Show a reading, float32[]; one beyond the limit looks as the limit does."""

@@ -1,0 +1,165 @@
+import math
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from popgym_arcade import experts
+from popgym_arcade.environments.cartpole import ANGLE, MAX_SPEED, POSITION, CartPole, CartPoleState, Stage
+from popgym_arcade.graphics import Gauge
+from popgym_arcade.testing import Decoder, Near, Resampler, read_text
+from tests.environments import contract
+
+
+def read_gauge(gauge: Gauge, frame: np.ndarray) -> tuple[float, float]:
+    """Read an arrow: the longest lit pixel along its axis. Returns (reading, tolerance of one pixel)."""
+    height, width, _ = gauge.unlit.shape
+    box = frame[gauge.top : gauge.top + height, gauge.left : gauge.left + width]
+    lit = np.all(box == gauge.colour, 2)
+    per_pixel = gauge.limit / gauge.pixels
+    if not lit.any():
+        return 0.0, per_pixel
+    if gauge.curved_about_bottom:
+        x = np.arange(width)[None, :] - (width - 1) / 2
+        y = height - 0.5 - np.arange(height)[:, None]
+        along = np.arctan2(x, y) * gauge.pixels / (np.pi / 2)
+    else:
+        along = np.arange(width)[None, :] - (width - 1) / 2 + np.zeros((height, 1))
+    lengths = along[lit]
+    return float(lengths[np.argmax(np.abs(lengths))]) * per_pixel, per_pixel
+
+
+def read_stage(stage: Stage, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Read the four numbers from the pixels, by geometry. Returns (values, tolerances)."""
+    rod, cart = stage.rod, stage.cart
+    band = frame[cart.top : cart.top + len(cart.picture), cart.left : cart.left + cart.width]
+    columns = np.flatnonzero(np.any(band != cart.background, axis=(0, 2)))
+    column = (columns[0] + columns[-1]) / 2
+    position = (column - stage.middle) / stage.pixels_per_metre
+
+    box = frame[rod.top : rod.top + rod.height, rod.left : rod.left + rod.width].astype(float)
+    cover = np.abs(box - rod.background).sum(2) / np.abs(np.subtract(rod.colour, rod.background)).sum()
+    rows = np.flatnonzero(cover.sum(1) > 0.5)
+    # The upper part of the rod: its middle line runs through the pivot.
+    rows = rows[: max(1, len(rows) // 2)]
+    centres = (cover[rows] * np.arange(rod.width)).sum(1) / cover[rows].sum(1)
+    up = rod.height - 0.5 - rows
+    angle = math.atan(np.mean((centres - column)[:-1] / up[:-1]) if len(rows) > 1 else 0.0)
+
+    (velocity, velocity_step), (spin, spin_step) = read_gauge(stage.velocity, frame), read_gauge(stage.spin, frame)
+    within = np.array([1 / stage.pixels_per_metre, velocity_step, 1 / (0.7 * rod.length), 1.5 * spin_step])
+    return np.array([position, velocity, angle, spin]), within
+
+
+def decoder(env: CartPole) -> Decoder:
+    def decode(frame: np.ndarray) -> dict[str, Any]:
+        values, within = read_stage(env._stage, frame)
+        return {"score": read_text(env._stage.screen.score_readout, frame) - 999, "physics": Near(values, within)}
+
+    return decode
+
+
+def resampler(env: CartPole) -> Resampler:
+    def resample(key: jax.Array, state: Any) -> Any:
+        position, angle = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
+        other = state.physics.at[POSITION].set(2.4 * position).at[ANGLE].set(0.2 * angle)
+        return state.replace(physics=jnp.where(state.time == 0, state.physics, other))
+
+    return resample
+
+
+@pytest.mark.parametrize("difficulty", CartPole.difficulties)
+def test_contract(difficulty: str) -> None:
+    contract.check(CartPole(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", CartPole.difficulties)
+def test_rules(difficulty: str) -> None:
+    """Against Gymnasium's CartPole-v1, which pushes at every step: idle actions are compared with the mean of both pushes."""
+    env = CartPole(difficulty=difficulty)
+    steps = int(env.default_params.max_steps_in_episode)
+    reference: Any = gymnasium.make("CartPole-v1").unwrapped
+    falls = 0
+
+    def pushed(physics: np.ndarray, push: int) -> np.ndarray:
+        reference.reset(seed=0)
+        reference.state = tuple(float(number) for number in physics)
+        reference.step(push)
+        return np.array(reference.state)
+
+    for step in contract.rollout(env):
+        physics = step.before.physics
+        if step.action in (2, 3):
+            expected = pushed(physics, step.action - 2)
+        else:  # the equations are linear in the force
+            expected = (pushed(physics, 0) + pushed(physics, 1)) / 2
+        assert step.after.physics == pytest.approx(expected, abs=1e-5)
+        fallen = bool(abs(expected[0]) > 2.4 or abs(expected[2]) > math.radians(12))
+        assert step.terminated == fallen
+        assert step.truncated == (not fallen and step.before.time + 1 == steps)
+        assert step.reward == pytest.approx(0 if fallen else 1 / steps)
+        assert step.after.score == contract.percent((step.before.time + 1 - fallen) / steps)
+        falls += fallen
+    assert falls > 10
+
+
+def test_survivors_get_one_and_are_truncated() -> None:
+    env = CartPole()
+    episodes = jax.vmap(lambda key: experts.play(env, experts.expert(env), key))(jax.random.split(jax.random.key(0), 256))
+    assert np.all(episodes.truncated)
+    assert np.all(episodes.length == 200)
+    assert episodes.total == pytest.approx(np.ones(256), abs=1e-5)
+
+
+def test_rewards_follow_the_clock() -> None:
+    env = CartPole()
+    params = env.default_params.replace(max_steps_in_episode=np.int32(50))
+    episode = experts.play(env, experts.expert(env), jax.random.key(0), params)
+    assert episode.length == 50
+    assert episode.total == pytest.approx(1, abs=1e-5)
+
+
+def test_starts() -> None:
+    physics = contract.starts(CartPole(), 20_000).physics
+    for number in physics.T:
+        assert scipy.stats.kstest(number, "uniform", (-0.05, 0.1)).pvalue > 1e-3
+    assert np.max(np.abs(np.corrcoef(physics.T) - np.eye(4))) < 0.03
+
+
+@pytest.mark.parametrize("obs_size", [64, 100, 128, 256, 512])
+def test_arrows_grow_evenly(obs_size: int) -> None:
+    """Both speeds can be read to a pixel, from one limit to the other."""
+    env = CartPole(obs_size=obs_size)
+    _, state = env.reset(jax.random.key(0))
+    speeds = np.linspace(-MAX_SPEED, MAX_SPEED, 81)
+    physics = jnp.asarray(np.stack([0 * speeds, speeds, 0 * speeds, -speeds], 1), jnp.float32)
+    frames = np.asarray(jax.jit(jax.vmap(lambda physics: env.get_obs(state.replace(physics=physics))))(physics))
+    for frame, speed in zip(frames, speeds, strict=True):
+        (velocity, step), (spin, spin_step) = (read_gauge(gauge, frame) for gauge in (env._stage.velocity, env._stage.spin))
+        assert velocity == pytest.approx(speed, abs=step)
+        assert spin == pytest.approx(-speed, abs=1.5 * spin_step)
+
+
+def test_the_screen_ends_where_it_ends() -> None:
+    """Numbers far off the screen are drawn at its edge, and nothing else changes."""
+    env = CartPole()
+    _, state = env.reset(jax.random.key(0))
+
+    def draw(*physics: float) -> np.ndarray:
+        return np.asarray(env.get_obs(state.replace(physics=jnp.array(physics, jnp.float32))))
+
+    assert np.array_equal(draw(50, 50, 0, 50), draw(9, 9, 0, 9))
+    for physics in ((-50, -50, -50, -50), (0, 0, 3, 0)):
+        frame = draw(*physics)
+        stage = env._stage
+        assert np.array_equal(frame[: stage.rod.top], draw(0, 0, 0, 0)[: stage.rod.top])
+
+
+def test_state_is_a_pytree() -> None:
+    _, state = CartPole().reset(jax.random.key(0))
+    assert isinstance(state, CartPoleState)
+    assert len(jax.tree.leaves(state)) == 3

@@ -1,0 +1,128 @@
+import collections
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popgym_arcade.environments import minesweeper
+from popgym_arcade.environments.minesweeper import MINE, MineSweeper
+from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from tests.environments import contract
+
+
+def decoder(env: MineSweeper) -> Decoder:
+    screen, grid, repeats = env._screen
+
+    def decode(frame: np.ndarray) -> dict[str, Any]:
+        glyphs = read_grid(grid, frame)
+        cells = glyphs % minesweeper._CURSOR
+        uncovered = cells != minesweeper._COVERED
+        return {
+            "score": read_text(screen.score_readout, frame) - 999,
+            "repeats": read_text(repeats, frame),
+            "cursor": np.argwhere(glyphs >= minesweeper._CURSOR)[0],
+            "uncovered": uncovered,
+            "field": np.ma.masked_array(cells - minesweeper._OPEN, ~uncovered),
+        }
+
+    return decode
+
+
+def resampler(env: MineSweeper) -> Resampler:
+    def resample(key: jax.Array, state: Any) -> Any:
+        lines = np.arange(env.side)
+        here = (lines[:, None] == state.cursor[0]) & (lines == state.cursor[1])
+        key_field, key_uncovered = jax.random.split(key)
+        field = env.initial_state(key_field, env.default_params).field
+        uncovered = jax.random.bernoulli(key_uncovered, 0.4, here.shape)
+        open_here = jnp.any(state.uncovered & here)
+        return state.replace(
+            uncovered=jnp.where(here, state.uncovered, uncovered), field=jnp.where(here & open_here, state.field, field)
+        )
+
+    return resample
+
+
+@pytest.mark.parametrize("difficulty", MineSweeper.difficulties)
+def test_contract(difficulty: str) -> None:
+    contract.check(MineSweeper(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", MineSweeper.difficulties)
+def test_rules(difficulty: str) -> None:
+    env = MineSweeper(difficulty=difficulty)
+    side, cells = env.side, env.side**2
+    outcomes = collections.Counter()
+    total = 0.0
+    for step in contract.rollout(env, steps=200, fire=0.3):
+        total = 0.0 if step.before.time == 0 else total
+        cursor = contract.moved(step.before.cursor, step.action, side)
+        uncovered, repeats, reward = step.before.uncovered.copy(), int(step.before.repeats), 0.0
+        if step.action != 4:
+            outcome = "move"
+        elif uncovered[cursor]:
+            outcome, reward, repeats = "repeat", -2 / cells, repeats + 1
+        else:
+            outcome = "mine" if step.before.field[cursor] == MINE else "safe"
+            reward = 1 / (cells - env.mines) if outcome == "safe" else 0.0
+            uncovered[cursor] = True
+        total += reward
+        outcomes[outcome] += 1
+        cleared = (uncovered & (step.before.field != MINE)).sum() == cells - env.mines
+        ended = outcome == "mine" or cleared or repeats == cells // 2
+        assert tuple(step.after.cursor) == cursor
+        assert step.after.repeats == repeats
+        assert np.array_equal(step.after.uncovered, uncovered)
+        assert np.array_equal(step.after.field, step.before.field)
+        assert step.reward == pytest.approx(reward)
+        assert step.terminated == ended
+        assert step.truncated == (not ended and step.before.time + 1 == 2 * cells + 2 * side)
+        assert step.after.score == contract.percent(total)
+    assert all(outcomes[name] for name in ("move", "repeat", "safe", "mine"))
+
+
+def test_clearing_the_field_wins_and_the_last_repeat_loses() -> None:
+    env = MineSweeper()
+    _, state = env.reset(jax.random.key(0))
+    safe = np.asarray(state.field) != MINE
+    cursor = jnp.asarray(np.argwhere(safe)[0], jnp.int32)
+    almost = state.replace(cursor=cursor, uncovered=jnp.asarray(safe).at[*cursor].set(False))
+    _, _, reward, _, info = env.step_env(jax.random.key(1), almost, 4)
+    assert info["terminated"]
+    assert reward == pytest.approx(1 / 14)
+    assert info["final_state"].score == 100
+
+    wasteful = state.replace(cursor=cursor, uncovered=state.uncovered.at[*cursor].set(True), repeats=jnp.int32(7))
+    _, _, reward, _, info = env.step_env(jax.random.key(1), wasteful, 4)
+    assert info["terminated"]
+    assert reward == pytest.approx(-2 / 16)
+
+
+@pytest.mark.parametrize("difficulty", MineSweeper.difficulties)
+def test_starts(difficulty: str) -> None:
+    env = MineSweeper(difficulty=difficulty)
+    side = env.side
+    states = contract.starts(env, 40_000)
+    contract.assert_distributed(np.bincount(states.cursor[:, 0] * side + states.cursor[:, 1], minlength=side**2))
+    assert not states.uncovered.any()
+
+    mines = states.field == MINE
+    assert np.all(mines.sum((1, 2)) == env.mines)
+    share = env.mines / side**2
+    error = np.sqrt(share * (1 - share) / len(mines))
+    assert np.max(np.abs(mines.mean(0) - share)) / error < 4.5
+    for field, mine in zip(states.field[:200], mines[:200], strict=True):
+        for row, col in itertools.product(range(side), range(side)):
+            neighbours = mine[max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2].sum()
+            assert field[row, col] == (MINE if mine[row, col] else neighbours)
+
+
+def test_mines() -> None:
+    """All 120 pairs of cells are equally likely."""
+    mines = (contract.starts(MineSweeper(), 40_000).field == MINE).reshape(-1, 16)
+    pairs = np.flatnonzero(mines).reshape(-1, 2) % 16
+    counts = np.bincount(pairs[:, 0] * 16 + pairs[:, 1], minlength=256).reshape(16, 16)
+    contract.assert_distributed(counts[np.triu_indices(16, 1)])
