@@ -179,7 +179,7 @@ class Environment(abc.ABC, Generic[S, P]):
             TypeError: when traced, if `key` is not one random key.
         """
         _check_key(key, "reset", "(0, None)")
-        state = self.initial_state(key, self.default_params if params is None else params)
+        state = self.initial_state(key, self._checked_params(params))
         return self._observe(state), state
 
     def reset_env(self, key: jax.Array, params: P | None = None) -> tuple[jax.Array, S]:
@@ -205,7 +205,7 @@ class Environment(abc.ABC, Generic[S, P]):
         Raises:
             TypeError: when traced, if `key` is not one random key or `action` not an integer scalar.
         """
-        params = self.default_params if params is None else params
+        params = self._checked_params(params)
         state, reward, done, info, key_reset = self._advance(key, state, action, params)
         fresh = self.initial_state(key_reset, params)
         state = jax.tree.map(lambda old, new: jnp.where(done, new, old), state, fresh)
@@ -214,20 +214,22 @@ class Environment(abc.ABC, Generic[S, P]):
     @functools.partial(jax.jit, static_argnums=0)
     def step_env(self, key: jax.Array, state: S, action: ArrayLike, params: P | None = None) -> TimeStep[S]:
         """Take one step without auto-reset; otherwise as `step`."""
-        params = self.default_params if params is None else params
+        params = self._checked_params(params)
         state, reward, done, info, _ = self._advance(key, state, action, params)
         return self._observe(state), state, reward, done, info
 
     @functools.partial(jax.jit, static_argnums=0)
     def get_obs(self, state: S, params: P | None = None) -> jax.Array:
         """Draw a state, of either view, as this view shows it: uint8[obs_size, obs_size, 3]."""
+        self._check_state(state)
         return self._observe(state)
 
     def _advance(
         self, key: jax.Array, state: S, action: ArrayLike, params: P
     ) -> tuple[S, jax.Array, jax.Array, dict[str, Any], jax.Array]:
         _check_key(key, "step", "(0, 0, 0, None)")
-        action = _check_action(action)
+        self._check_state(state)
+        action = _checked_action(action)
         key_transition, key_reset = jax.random.split(key)
         state, reward, terminated = self.transition(key_transition, state, action, params)
         state = state.replace(time=state.time + 1)
@@ -240,6 +242,35 @@ class Environment(abc.ABC, Generic[S, P]):
         }
         return state, reward, terminated | truncated, info, key_reset
 
+    @functools.cached_property
+    def _state_like(self) -> S:
+        """What a state looks like: the shapes and dtypes of its leaves."""
+        return jax.eval_shape(lambda: self.initial_state(jax.random.key(0), self.default_params))
+
+    def _check_state(self, state: S) -> None:
+        wanted, got = _look(self._state_like), _look(state)
+        if got != wanted:
+            wrong = [f"{name}: {got.get(name)}" for name in wanted if got.get(name) != wanted[name]]
+            right = [f"{name}: {wanted[name]}" for name in wanted if got.get(name) != wanted[name]]
+            raise TypeError(
+                f"state must be a {type(self._state_like).__name__} of {self.name}, with {', '.join(right)}; "
+                f"got {', '.join(wrong)}; for a batch of states use jax.vmap"
+            )
+
+    def _checked_params(self, params: P | None) -> P:
+        default = self.default_params
+        if params is None:
+            return default
+        if not isinstance(params, type(default)):
+            raise TypeError(f"params must be a {type(default).__name__}, got {type(params).__name__}")
+        for name, value in vars(params).items():
+            if jnp.shape(value) != jnp.shape(getattr(default, name)):
+                raise TypeError(
+                    f"params.{name} must have the shape {jnp.shape(getattr(default, name))}, got {jnp.shape(value)}; "
+                    "for a batch of params use jax.vmap"
+                )
+        return params
+
     def _observe(self, state: S) -> jax.Array:
         # The views are different programs to XLA. Without the barrier it may fuse the rules into the drawing of one of
         # them and round differently there.
@@ -249,6 +280,13 @@ class Environment(abc.ABC, Generic[S, P]):
 def start_fields() -> dict[str, jax.Array]:
     """The fields that begin at zero in every game: `SomeState(**start_fields(), ...)`."""
     return {"time": jnp.zeros((), jnp.int32), "score": jnp.zeros((), jnp.int32)}
+
+
+def _look(state: Any) -> dict[str, str]:
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {"type": type(state).__name__} | {
+        jax.tree_util.keystr(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}" for path, leaf in leaves
+    }
 
 
 def _check_key(key: jax.Array, method: str, in_axes: str) -> None:
@@ -263,7 +301,7 @@ def _check_key(key: jax.Array, method: str, in_axes: str) -> None:
         )
 
 
-def _check_action(action: ArrayLike) -> jax.Array:
+def _checked_action(action: ArrayLike) -> jax.Array:
     dtype = jnp.result_type(action)
     if not jnp.issubdtype(dtype, jnp.integer) or jnp.ndim(action) != 0:
         raise TypeError(

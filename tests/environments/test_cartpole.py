@@ -79,7 +79,7 @@ def test_contract(difficulty: str) -> None:
 
 @pytest.mark.parametrize("difficulty", CartPole.difficulties)
 def test_rules(difficulty: str) -> None:
-    """Against Gymnasium's CartPole-v1, which pushes at every step: idle actions are compared with the mean of both pushes."""
+    """Against Gymnasium's CartPole-v1, which pushes at every step: no push is compared with the mean of both."""
     env = CartPole(difficulty=difficulty)
     steps = int(env.default_params.max_steps_in_episode)
     reference: Any = gymnasium.make("CartPole-v1").unwrapped

@@ -1,0 +1,177 @@
+"""What all games share, on one of them."""
+
+import inspect
+import pickle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import popgym_arcade
+from popgym_arcade.environment import percent
+
+
+@pytest.fixture(scope="module")
+def game() -> tuple[Any, Any]:
+    return popgym_arcade.make("NavigatorEasy", partial_obs=True, obs_size=64)
+
+
+def test_public_names(game: tuple[Any, Any]) -> None:
+    env, params = game
+    obs, state = env.reset(jax.random.key(0), params)
+    obs, state, reward, done, info = env.step(jax.random.key(1), state, 0, params)
+    assert (obs.shape, obs.dtype) == ((64, 64, 3), np.uint8)
+    assert (reward.shape, reward.dtype) == ((), np.float32)
+    assert (done.shape, done.dtype) == ((), bool)
+    assert sorted(info) == ["discount", "final_state", "terminated", "truncated"]
+    assert (env.partial_obs, env.obs_size, env.name, env.num_actions) == (True, 64, "NavigatorEasy", 5)
+    assert env.default_params.max_steps_in_episode == 64
+    assert (state.time, state.score) == (1, -1)
+    for method, names in {
+        env.reset: ["key", "params"],
+        env.reset_env: ["key", "params"],
+        env.step: ["key", "state", "action", "params"],
+        env.step_env: ["key", "state", "action", "params"],
+        env.get_obs: ["state", "params"],
+        env.action_space: ["params"],
+        env.observation_space: ["params"],
+    }.items():
+        assert [name for name in inspect.signature(method).parameters if name != "self"] == names
+
+
+def test_params_may_be_left_out(game: tuple[Any, Any]) -> None:
+    env, params = game
+    key = jax.random.key(3)
+    for with_params, without in (
+        (env.reset(key, params), env.reset(key)),
+        (env.step(key, env.reset(key)[1], 3, params), env.step(key, env.reset(key)[1], 3)),
+    ):
+        assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (with_params, without)), strict=True))
+
+
+def test_old_and_new_keys_agree(game: tuple[Any, Any]) -> None:
+    env, _ = game
+    for new, old in zip(
+        jax.tree.leaves(env.reset(jax.random.key(5))), jax.tree.leaves(env.reset(jax.random.PRNGKey(5))), strict=True
+    ):
+        assert np.array_equal(new, old)
+
+
+def test_equal_environments_share_a_compile() -> None:
+    first, _ = popgym_arcade.make("MineSweeperEasy", obs_size=65)
+    second, _ = popgym_arcade.make("MineSweeperEasy", obs_size=65)
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != second.twin
+    traces = []
+
+    def reset(env: Any, key: jax.Array) -> Any:
+        traces.append(env)
+        return env.reset(key)
+
+    compiled = jax.jit(reset, static_argnums=0)
+    compiled(first, jax.random.key(0))
+    compiled(second, jax.random.key(0))
+    assert len(traces) == 1
+    assert pickle.loads(pickle.dumps(first)) == first
+
+
+def test_vmap_over_params(game: tuple[Any, Any]) -> None:
+    env, params = game
+    limits = jnp.array([1, 2, 3], jnp.int32)
+    batch = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3,)), params).replace(max_steps_in_episode=limits)
+    keys = jax.random.split(jax.random.key(0), 3)
+    _, state = jax.vmap(env.reset)(keys, batch)
+    step = jax.jit(jax.vmap(env.step_env, in_axes=(0, 0, 0, 0)))
+    for time in range(1, 4):
+        _, state, _, _, info = step(keys, state, jnp.full(3, 5), batch)
+        assert np.array_equal(info["truncated"], limits <= time)
+
+
+def test_scan_over_step(game: tuple[Any, Any]) -> None:
+    env, _ = game
+    _, state = env.reset(jax.random.key(0))
+
+    def body(state: Any, key: jax.Array) -> Any:
+        obs, state, reward, done, _ = env.step(key, state, jax.random.randint(key, (), 0, 5))
+        return state, (obs, reward, done)
+
+    _, (obs, reward, done) = jax.jit(lambda s: jax.lax.scan(body, s, jax.random.split(jax.random.key(1), 100)))(state)
+    assert obs.shape == (100, 64, 64, 3)
+    assert reward.shape == done.shape == (100,)
+    assert done.any()
+
+
+def test_views_share_states(game: tuple[Any, Any]) -> None:
+    env, _ = game
+    _, state = env.reset(jax.random.key(0))
+    for time in range(6):
+        view = env if time % 2 else env.twin
+        obs, state, _, _, _ = view.step(jax.random.key(time), state, time % 4)
+        assert np.array_equal(obs, view.get_obs(state))
+    assert not np.array_equal(env.get_obs(state), env.twin.get_obs(state))
+
+
+@pytest.mark.parametrize("action", [-1, 5, 1000, -(2**31), 2**31 - 1])
+def test_other_integers_do_nothing(game: tuple[Any, Any], action: int) -> None:
+    env, _ = game
+    _, state = env.reset(jax.random.key(0))
+    _, after, _, _, _ = env.step_env(jax.random.key(1), state, action)
+    assert np.array_equal(after.agent, state.agent)
+    assert after.time == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.uint32])
+def test_integer_types_of_actions(game: tuple[Any, Any], dtype: Any) -> None:
+    env, _ = game
+    _, state = env.reset(jax.random.key(0))
+    expected = env.step_env(jax.random.key(1), state, 1)[1].agent
+    assert np.array_equal(env.step_env(jax.random.key(1), state, dtype(1))[1].agent, expected)
+
+
+@pytest.mark.parametrize("action", [1.0, True, np.zeros(3, np.int32), np.float32(2)])
+def test_actions_of_other_types_are_refused(game: tuple[Any, Any], action: Any) -> None:
+    env, _ = game
+    _, state = env.reset(jax.random.key(0))
+    with pytest.raises(TypeError, match="action must be an integer scalar from 0 to 4"):
+        env.step(jax.random.key(1), state, action)
+
+
+@pytest.mark.parametrize("key", [0, np.uint32(3), np.zeros(2, np.float32), "key"])
+def test_what_is_no_key_is_refused(game: tuple[Any, Any], key: Any) -> None:
+    env, _ = game
+    with pytest.raises(TypeError, match=r"key|JAX type"):
+        env.reset(key)
+
+
+def test_batches_without_vmap_are_refused(game: tuple[Any, Any]) -> None:
+    env, _ = game
+    for make_keys in (jax.random.key, jax.random.PRNGKey):
+        with pytest.raises(TypeError, match="for a batch of keys use jax.vmap"):
+            env.reset(jax.random.split(make_keys(0), 4))
+
+
+def test_wrong_states_are_refused(game: tuple[Any, Any]) -> None:
+    env, params = game
+    other, _ = popgym_arcade.make("BattleShipEasy", obs_size=64)
+    _, state = other.reset(jax.random.key(0))
+    with pytest.raises(TypeError, match="state must be a NavigatorState"):
+        env.step(jax.random.key(0), state, 0, params)
+    with pytest.raises(TypeError, match="state must be a NavigatorState"):
+        env.get_obs(state)
+    with pytest.raises(TypeError, match="for a batch of states use jax.vmap"):
+        env.get_obs(jax.tree.map(lambda leaf: leaf[None], env.reset(jax.random.key(0))[1]))
+    with pytest.raises(TypeError, match="for a batch of params use jax.vmap"):
+        env.reset(jax.random.key(0), params.replace(max_steps_in_episode=np.ones(3, np.int32)))
+    with pytest.raises(TypeError, match="params must be a NavigatorParams"):
+        env.reset(jax.random.key(0), other.default_params)
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [(0, 0), (1, 100), (-1, -100), (0.125, 12), (0.375, 38), (-0.125, -12), (0.0749, 7), (9 * np.float32(2 / 144), 12)],
+)
+def test_percent(total: float, expected: int) -> None:
+    assert percent(total) == expected
