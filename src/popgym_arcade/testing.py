@@ -421,7 +421,10 @@ def _check_decoder(decode: Decoder, run: _Run) -> None:
     chosen = rng.choice(len(observations), 96, replace=False)
     for index in np.unique(np.concatenate([chosen, np.arange(_ENVS)])):
         state = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), states)
-        for name, read in decode(np.asarray(observations[index])).items():
+        decoded = decode(np.asarray(observations[index]))
+        _require(decoded, "decode must return at least one field of the state")
+        for name, read in decoded.items():
+            _require(hasattr(state, name), f"decode returns {name}, but the state has no field {name}")
             truth = getattr(state, name)
             if isinstance(read, Near):
                 good = np.all(np.abs(np.asarray(read.value) - truth) <= read.within)

@@ -166,26 +166,33 @@ def _glyphs(size: int) -> Sequence[np.ndarray]:
     """Draw the cells in the order of the constants above, then the same with the agent."""
     empty = board.cell(size, palette.mix(palette.FIELD, palette.SKY, 0.14))
 
-    treasure = empty.copy()
-    middle = board.inside(treasure, 0.8)
-    shapes.paint(middle, palette.YELLOW, shapes.diamond())
-    shapes.paint(middle, palette.WHITE, shapes.polygon((0.5, 0.02), (0.62, 0.5), (0.5, 0.5), (0.24, 0.36)))
-
-    tnt = empty.copy()
-    middle = board.inside(tnt, 0.9)
-    shapes.paint(middle, palette.VERMILLION, shapes.rounded(0.04, 0.04, 0.96, 0.96, 0.12))
-    shapes.paint(middle, palette.WHITE, shapes.rectangle(0.04, 0.36, 0.96, 0.64))
-    shapes.paint(middle, palette.NIGHT, shapes.rectangle(0.2, 0.44, 0.8, 0.56))
+    treasure, tnt = empty.copy(), empty.copy()
+    if size >= 8:
+        middle = board.inside(treasure, 0.8)
+        shapes.paint(middle, palette.YELLOW, shapes.diamond())
+        shapes.paint(middle, palette.WHITE, shapes.polygon((0.5, 0.02), (0.62, 0.5), (0.5, 0.5), (0.24, 0.36)))
+        middle = board.inside(tnt, 0.9)
+        shapes.paint(middle, palette.VERMILLION, shapes.rounded(0.04, 0.04, 0.96, 0.96, 0.12))
+        shapes.paint(middle, palette.WHITE, shapes.rectangle(0.04, 0.36, 0.96, 0.64))
+        shapes.paint(middle, palette.NIGHT, shapes.rectangle(0.2, 0.44, 0.8, 0.56))
+    else:  # too small for shapes: blocks
+        treasure[:-1, :-1] = palette.YELLOW
+        tnt[:-1, :-1] = palette.VERMILLION
 
     plain = [empty, treasure, tnt]
     return plain + [_with_agent(image) for image in plain]
 
 
 def _with_agent(cell: np.ndarray) -> np.ndarray:
-    """Draw the agent, a round face, small enough to show what it stands on."""
+    """Draw the agent, a round face or a small cross, so that what it stands on can be seen."""
     image = cell.copy()
-    middle = board.inside(image, 0.7)
-    shapes.paint(middle, palette.NIGHT, shapes.disc(0.5, 0.5, 0.5))
-    shapes.paint(middle, palette.SKY, shapes.disc(0.5, 0.5, 0.4))
-    shapes.paint(middle, palette.NIGHT, shapes.union(shapes.disc(0.36, 0.42, 0.08), shapes.disc(0.64, 0.42, 0.08)))
+    if len(image) >= 8:
+        middle = board.inside(image, 0.7)
+        shapes.paint(middle, palette.NIGHT, shapes.disc(0.5, 0.5, 0.5))
+        shapes.paint(middle, palette.SKY, shapes.disc(0.5, 0.5, 0.4))
+        shapes.paint(middle, palette.NIGHT, shapes.union(shapes.disc(0.36, 0.42, 0.08), shapes.disc(0.64, 0.42, 0.08)))
+    else:
+        face = image[:-1, :-1]
+        first, last = (len(face) - 1) // 2, len(face) // 2 + 1
+        face[first:last] = face[:, first:last] = palette.SKY
     return image

@@ -1,0 +1,41 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11 or newer: they install what they need into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-all lint benchmark clean
+
+help:
+	@echo "make demo       random play of all games in big batches, pictures in out/"
+	@echo "make test       lint, types and tests"
+	@echo "make test-all   the same with the longer proofs"
+	@echo "make benchmark  compare the speed with popgym-arcade 0.0.7, which gets an environment of its own"
+	@echo "make clean      remove what these commands installed"
+
+demo: $(VENV)/demo
+	$(BIN)/popgym-arcade demo
+
+test: lint
+	$(BIN)/python -m pytest -n auto
+
+test-all: lint
+	$(BIN)/python -m pytest -n auto -m ""
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+benchmark: $(VENV)/demo
+	$(BIN)/python benchmarks/compare.py
+
+clean:
+	rm -rf $(VENV) out
+
+# One stamp per extra: installed again when the declared dependencies change.
+$(VENV)/%: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

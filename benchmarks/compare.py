@@ -1,0 +1,160 @@
+"""Compare the speed of the games with that of the package popgym-arcade 0.0.7, which gets a virtual environment of its own.
+
+Both packages are measured by the same code (`popgym_arcade/speed.py`), with the same games, sizes and actions, in
+processes that take turns: ours, theirs, ours, theirs, ... Quoted are medians over the rounds. Run it as
+
+    python benchmarks/compare.py [GAME ...]
+
+without which all Easy games are compared. `--no-peer` measures this package alone, for devices where the other one
+cannot be installed. The figures are written to `benchmarks/results/` under the device's name.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import venv
+from typing import Any
+
+from popgym_arcade import files, registered_envs, speed, terminal
+
+HERE = pathlib.Path(__file__).parent
+PEER = ("popgym-arcade==0.0.7", "six")  # it needs six and does not say so
+Configuration = tuple[str, bool]
+
+
+def main() -> int:
+    """Measure, print the table, and write the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: all Easy games)")
+    parser.add_argument("--num-envs", type=int, default=256, help="environments in a batch (default: 256)")
+    parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each package and configuration (default: 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a process (default: 2)")
+    parser.add_argument("--no-peer", action="store_true", help="measure this package alone")
+    parser.add_argument(
+        "--peer-venv", type=pathlib.Path, default=HERE.parent / ".venv-peer", help="where the peer is installed"
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
+    options = parser.parse_args()
+    unknown = set(options.games) - set(registered_envs)
+    if unknown:
+        parser.error(f"unknown games: {', '.join(sorted(unknown))}")
+
+    games = options.games or [name for name in registered_envs if name.endswith("Easy")]
+    pythons = {"ours": pathlib.Path(sys.executable)}
+    if not options.no_peer:
+        pythons["peer"] = peer_python(options.peer_venv)
+    configurations = [(game, partial_obs) for game in games for partial_obs in (False, True)]
+    runs: dict[tuple[str, Configuration], list[dict[str, Any]]] = {}
+    for number, configuration in enumerate(configurations):
+        for turn in range(options.rounds):
+            for package, python in pythons.items():
+                terminal.show_progress(
+                    f"{number + 1}/{len(configurations)}  {configuration[0]}, {view(configuration)}, "
+                    f"round {turn + 1}/{options.rounds}, {package}"
+                )
+                result = run_worker(python, configuration, options)
+                runs.setdefault((package, configuration), []).append(result)
+    terminal.show_progress("")
+    report(runs, configurations, options)
+    return 0
+
+
+def view(configuration: Configuration) -> str:
+    """Name the view of a configuration."""
+    return "POMDP" if configuration[1] else "MDP"
+
+
+def peer_python(folder: pathlib.Path) -> pathlib.Path:
+    """Install the peer, if it is not there yet, and return its interpreter."""
+    python = folder / "bin" / "python"
+    stamp = folder / "installed"
+    if not stamp.exists():
+        terminal.show_progress(f"installing {' '.join(PEER)} into {folder}")
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEER], check=True)
+        stamp.touch()
+    return python
+
+
+def run_worker(python: pathlib.Path, configuration: Configuration, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one configuration in a process of its own."""
+    game, partial_obs = configuration
+    command = [str(python), "-P", speed.__file__, "--game", game, "--num-envs", str(options.num_envs)]
+    command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
+    command += ["--partial-obs"] if partial_obs else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def median(runs: list[dict[str, Any]], figure: str) -> float:
+    """Return the median of a figure over the rounds."""
+    return statistics.median(run[figure] for run in runs)
+
+
+def report(
+    runs: dict[tuple[str, Configuration], list[dict[str, Any]]],
+    configurations: list[Configuration],
+    options: argparse.Namespace,
+) -> None:
+    """Print the table and write all figures."""
+    with_peer = any(package == "peer" for package, _ in runs)
+    header = ["game", "view", "frames/s", "of fill", "compile s", "memory"]
+    header += ["peer's frames/s", "peer's compile s", "ratio"] if with_peer else []
+    rows, ratios = [], []
+    for configuration in configurations:
+        ours = runs["ours", configuration]
+        rate = median(ours, "frames_per_second")
+        row = [configuration[0], view(configuration), f"{rate:,.0f}", f"{rate / median(ours, 'fill_rate'):.0%}"]
+        row += [f"{median(ours, 'compile_seconds'):.2f}", f"{median(ours, 'memory_ratio'):.2f}"]
+        if with_peer:
+            peer = runs["peer", configuration]
+            ratios.append(rate / median(peer, "frames_per_second"))
+            row += [
+                f"{median(peer, 'frames_per_second'):,.0f}",
+                f"{median(peer, 'compile_seconds'):.1f}",
+                f"{ratios[-1]:.0f}",
+            ]
+        rows.append(row)
+    about = {name: runs["ours", configurations[0]][0][name] for name in ("device", "processor", "cores", "python", "jax")}
+    fill = statistics.median(run["fill_rate"] for (package, _), many in runs.items() if package == "ours" for run in many)
+    gigabytes = fill * options.obs_size**2 * 3 / 1e9
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    print(
+        f"{options.num_envs} environments, {options.obs_size} px; the device fills {fill:,.0f} such frames/s, {gigabytes:.1f} GB/s"
+    )
+    print("of fill: our rate over that of filling an array of the frames' shape; memory: bytes of the step over its frames'")
+    print(terminal.table(header, rows))
+    summary = {}
+    if ratios:
+        summary = {"geometric_mean": math.exp(statistics.fmean(map(math.log, ratios))), "lowest": min(ratios)}
+        print(f"ratio: geometric mean {summary['geometric_mean']:.0f}, lowest {summary['lowest']:.0f}")
+
+    name = re.sub(
+        r"[^a-z0-9]+",
+        "-",
+        f"{about['device']} {about['processor']}".lower() if about["device"] == "cpu" else about["device"].lower(),
+    )
+    path = options.out / f"{name.strip('-')}.json"
+    content = {
+        "machine": about,
+        "num_envs": options.num_envs,
+        "obs_size": options.obs_size,
+        "rounds": options.rounds,
+        "fill_rate": fill,
+        "ratio": summary,
+        "runs": [{"package": package, **run} for (package, _), many in runs.items() for run in many],
+    }
+    files.write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The command line: `popgym-arcade list | demo | benchmark`."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+import popgym_arcade
+from popgym_arcade import terminal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name, by default those of the process; return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"popgym-arcade: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("popgym-arcade: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="popgym-arcade", description=popgym_arcade.__doc__)
+    parser.add_argument("--version", action="version", version=popgym_arcade.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("list", help="list the games")
+    command.set_defaults(run=_list)
+
+    command = commands.add_parser("demo", help="play random games in big batches, and draw a sheet and an animation")
+    _add_batch(command, num_envs=256, seconds=0.5)
+    command.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the pictures (default: out)"
+    )
+    command.set_defaults(run=_demo)
+
+    command = commands.add_parser("benchmark", help="measure frames per second on this machine")
+    _add_batch(command, num_envs=256, seconds=2.0)
+    command.add_argument("--obs-size", type=_integer(64, 512), default=128, help="size of the frames (default: 128)")
+    command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
+    command.set_defaults(run=_benchmark)
+    return parser
+
+
+def _add_batch(command: argparse.ArgumentParser, num_envs: int, seconds: float) -> None:
+    command.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: all)")
+    command.add_argument(
+        "--num-envs", type=_integer(1, 1 << 20), default=num_envs, help=f"environments in a batch (default: {num_envs})"
+    )
+    command.add_argument(
+        "--seconds", type=_positive, default=seconds, help=f"measuring time of each view of each game (default: {seconds})"
+    )
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, got {text}")
+    return number
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, got {text}")
+        return number
+
+    parse.__name__ = "int"
+    return parse
+
+
+def _chosen(names: Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        popgym_arcade.make(name)  # raises for unknown names, before anything is measured
+    return tuple(names) or popgym_arcade.registered_envs
+
+
+def _list(options: argparse.Namespace) -> int:
+    rows = []
+    for name in popgym_arcade.registered_envs:
+        env, params = popgym_arcade.make(name)
+        summary = (type(env).__doc__ or "").strip().partition("\n")[0]
+        rows.append([name.ljust(22) + summary, str(params.max_steps_in_episode)])
+    print(terminal.table(["game", "steps"], rows))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from popgym_arcade import demo
+
+    return demo.run(_chosen(options.games), options.num_envs, options.seconds, options.out)
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    import json
+
+    from popgym_arcade import files, speed
+
+    games = _chosen(options.games)
+    limit = speed.fill_rate(options.num_envs, options.obs_size, options.seconds)
+    results = []
+    for game in games:
+        for partial_obs in (False, True):
+            terminal.show_progress(f"{len(results) + 1}/{2 * len(games)} {game}, {'POMDP' if partial_obs else 'MDP'}")
+            results.append(
+                speed.measure(
+                    game, partial_obs, num_envs=options.num_envs, obs_size=options.obs_size, seconds=options.seconds
+                )
+            )
+    terminal.show_progress("")
+    machine = speed.machine()
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(f"{options.num_envs} environments, {options.obs_size} px; this device fills {limit:,.0f} such frames/s")
+    rows = [
+        [
+            result["game"],
+            "POMDP" if result["partial_obs"] else "MDP",
+            f"{result['frames_per_second']:,.0f}",
+            f"{result['frames_per_second'] / limit:.0%}",
+            f"{result['compile_seconds']:.1f}",
+            f"{result['memory_ratio']:.2f}",
+        ]
+        for result in results
+    ]
+    print(terminal.table(["game", "view", "frames/s", "of fill", "compile s", "memory/frames"], rows))
+    if options.json:
+        content = {"machine": machine, "obs_size": options.obs_size, "fill_rate": limit, "results": results}
+        files.write_whole(options.json, (json.dumps(content, indent=1) + "\n").encode())
+        print(f"wrote {options.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Write a file, making its folder if needed; a reader sees the old file or the new one, never a part.
+
+    Raises:
+        OSError: if it cannot be written; then nothing has changed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise

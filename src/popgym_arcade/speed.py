@@ -1,0 +1,149 @@
+"""How fast a game runs: every frame that is counted is written to memory and read from there.
+
+This file can also be run by itself, as `python -P speed.py --game ...`, in an environment in which another package of
+the name `popgym_arcade` is installed that follows the same calling convention: both are then measured by the same code.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def measure(
+    game: str,
+    partial_obs: bool,
+    *,
+    num_envs: int,
+    obs_size: int,
+    seconds: float,
+    batches: int = 8,
+    watch: Callable[[Any], None] | None = None,
+) -> dict[str, Any]:
+    """Step a batch of environments with random actions and auto-reset.
+
+    Args:
+        game: the name of the game.
+        partial_obs: which view.
+        num_envs: size of the batch.
+        obs_size: size of the frames.
+        seconds: how long to measure, after compiling.
+        batches: step at least so many times.
+        watch: called with the frames, uint8[num_envs, obs_size, obs_size, 3], after each step, outside of the timing.
+
+    Returns:
+        `game`, `partial_obs`, `num_envs`, `compile_seconds` (of `jit(vmap(step))`, tracing included),
+        `frames_per_second` (median over the batches), `frame_bytes` (of one frame), and `memory_ratio` (bytes of
+        arguments, outputs and temporaries of the compiled step over those of its frames).
+    """
+    import popgym_arcade
+
+    env, params = popgym_arcade.make(game, partial_obs=partial_obs, obs_size=obs_size)
+    start_states = jax.jit(lambda keys: jax.vmap(env.reset, in_axes=(0, None))(keys, params)[1])
+    state = start_states(jax.random.split(jax.random.PRNGKey(0), num_envs))
+    draw = jax.jit(lambda key: (jax.random.split(key, num_envs), jax.random.randint(key, (num_envs,), 0, 5)))
+    inputs = [jax.block_until_ready(draw(jax.random.PRNGKey(i))) for i in range(64)]
+
+    start = time.perf_counter()
+    step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None))).lower(inputs[0][0], state, inputs[0][1], params).compile()
+    compile_seconds = time.perf_counter() - start
+
+    # The frames are an output of the program, so XLA has to write all of them; reading them is left to a second one.
+    read = jax.jit(lambda frames: frames[:, ::8, ::8].astype(jnp.uint32).sum())
+    total = 0
+    durations: list[float] = []
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds or len(durations) < batches:
+        keys, actions = inputs[len(durations) % len(inputs)]
+        start = time.perf_counter()
+        obs, state, *_ = jax.block_until_ready(step(keys, state, actions, params))
+        durations.append(time.perf_counter() - start)
+        total += int(read(obs))
+        if watch is not None:
+            watch(obs)
+    assert total > 0
+    frame_bytes = obs_size * obs_size * 3
+    return {
+        "game": game,
+        "partial_obs": partial_obs,
+        "num_envs": num_envs,
+        "compile_seconds": compile_seconds,
+        "frames_per_second": num_envs / statistics.median(durations[1:]),
+        "frame_bytes": frame_bytes,
+        "memory_ratio": _memory(step) / (frame_bytes * num_envs),
+    }
+
+
+def fill_rate(num_envs: int, obs_size: int, seconds: float) -> float:
+    """Measure how many frames per second this device fills with one value through XLA: the limit for any drawing."""
+    shape = (num_envs, obs_size, obs_size, 3)
+    fill = jax.jit(lambda value: jnp.full(shape, value, jnp.uint8))
+    values = [jax.device_put(np.uint8(i)) for i in range(8)]
+    fill(values[0]).block_until_ready()
+    durations: list[float] = []
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds or len(durations) < 5:
+        start = time.perf_counter()
+        fill(values[len(durations) % 8]).block_until_ready()
+        durations.append(time.perf_counter() - start)
+    return num_envs / statistics.median(durations[1:])
+
+
+def machine() -> dict[str, Any]:
+    """Describe what the figures were measured on."""
+    device = jax.devices()[0]
+    return {
+        "device": device.device_kind,
+        "backend": device.platform,
+        "processor": _processor(),
+        "cores": _cores(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+
+
+def _memory(compiled: Any) -> float:
+    sizes = compiled.memory_analysis()
+    if sizes is None:  # not every backend tells
+        return float("nan")
+    return sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main() -> None:
+    """Measure one configuration given on the command line and print it as a line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--game", required=True)
+    parser.add_argument("--partial-obs", action="store_true")
+    parser.add_argument("--num-envs", type=int, required=True)
+    parser.add_argument("--obs-size", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    args = parser.parse_args()
+    sizes = {"num_envs": args.num_envs, "obs_size": args.obs_size}
+    result = measure(args.game, args.partial_obs, **sizes, seconds=args.seconds)
+    result["fill_rate"] = fill_rate(**sizes, seconds=min(args.seconds, 1.0))
+    print(json.dumps(result | machine()))
+
+
+if __name__ == "__main__":
+    main()
