@@ -127,9 +127,8 @@ def report(
     fill = statistics.median(run["fill_rate"] for (package, _), many in runs.items() if package == "ours" for run in many)
     gigabytes = fill * options.obs_size**2 * 3 / 1e9
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    print(
-        f"{options.num_envs} environments, {options.obs_size} px; the device fills {fill:,.0f} such frames/s, {gigabytes:.1f} GB/s"
-    )
+    print(f"{options.num_envs} environments, {options.obs_size} px")
+    print(f"the device fills {fill:,.0f} such frames/s, {gigabytes:.1f} GB/s")
     print("of fill: our rate over that of filling an array of the frames' shape; memory: bytes of the step over its frames'")
     print(terminal.table(header, rows))
     summary = {}
@@ -137,11 +136,8 @@ def report(
         summary = {"geometric_mean": math.exp(statistics.fmean(map(math.log, ratios))), "lowest": min(ratios)}
         print(f"ratio: geometric mean {summary['geometric_mean']:.0f}, lowest {summary['lowest']:.0f}")
 
-    name = re.sub(
-        r"[^a-z0-9]+",
-        "-",
-        f"{about['device']} {about['processor']}".lower() if about["device"] == "cpu" else about["device"].lower(),
-    )
+    device = f"cpu {about['processor']}" if about["device"] == "cpu" else about["device"]
+    name = re.sub(r"[^a-z0-9]+", "-", device.lower())
     path = options.out / f"{name.strip('-')}.json"
     content = {
         "machine": about,

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import popgym_arcade
+from popgym_arcade.environments.battleship import BattleShip
+from popgym_arcade.environments.minesweeper import MineSweeper
+from popgym_arcade.environments.navigator import Navigator
 from popgym_arcade.graphics import Screen, font, palette, screen, shapes
 from popgym_arcade.testing import read_grid, read_text
 from tests.environments import contract
@@ -33,7 +36,7 @@ def test_both_ways_of_drawing_agree(env_id: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("obs_size", [64, 65, 95, 96, 191, 300, 512])
 def test_every_size_can_be_read(obs_size: int) -> None:
     """Score, repeats and every glyph of the board stay within the frame and apart from one another."""
-    env, _ = popgym_arcade.make("MineSweeperHard", obs_size=obs_size)
+    env = MineSweeper(difficulty="Hard", obs_size=obs_size)
     console, grid, repeats = env._screen
     _, state = env.reset(jax.random.key(0))
     frame = np.asarray(env.get_obs(state.replace(score=jnp.int32(-87), repeats=jnp.int32(21))))
@@ -57,13 +60,12 @@ def test_all_sizes_draw(env_id: str) -> None:
 
 def test_glyphs_differ_much_where_frames_are_smallest() -> None:
     """Told apart at 64 px: any two glyphs of a board differ clearly in a good part of their pixels."""
-    for env_id in ("NavigatorHard", "BattleShipHard", "MineSweeperHard"):
-        env, _ = popgym_arcade.make(env_id, obs_size=64)
-        glyphs = env._screen[1].glyphs.astype(int)
+    for game in (Navigator, BattleShip, MineSweeper):
+        glyphs = game(difficulty="Hard", obs_size=64)._screen[1].glyphs.astype(int)
         for first in range(len(glyphs)):
             for second in range(first):
                 contrast = np.abs(glyphs[first] - glyphs[second]).max(2)
-                assert np.count_nonzero(contrast > 60) >= 2, (env_id, first, second)
+                assert np.count_nonzero(contrast > 60) >= 2, (game, first, second)
 
 
 def test_scores_beyond_three_digits_stay_on_the_screen() -> None:

@@ -81,7 +81,7 @@ def test_contract(difficulty: str) -> None:
 def test_rules(difficulty: str) -> None:
     """Against Gymnasium's CartPole-v1, which pushes at every step: no push is compared with the mean of both."""
     env = CartPole(difficulty=difficulty)
-    steps = int(env.default_params.max_steps_in_episode)
+    steps = np.asarray(env.default_params.max_steps_in_episode).item()
     reference: Any = gymnasium.make("CartPole-v1").unwrapped
     falls = 0
 
