@@ -1,7 +1,6 @@
 """What commands print: tables and progress."""
 
 import sys
-from typing import TextIO
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -14,11 +13,10 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def show_progress(message: str, stream: TextIO | None = None) -> None:
-    """Overwrite the progress line on a terminal; elsewhere write a line of its own."""
-    stream = sys.stderr if stream is None else stream
-    if stream.isatty():
-        stream.write(f"\r\x1b[K{message}" + ("\n" if not message else ""))
+def show_progress(message: str) -> None:
+    """Overwrite the progress line on standard error, or, where that is no terminal, write another line."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{message}")
     elif message:
-        stream.write(message + "\n")
-    stream.flush()
+        sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()

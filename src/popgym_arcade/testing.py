@@ -92,15 +92,17 @@ def check_environment(
     check("identity: equal environments, names, spaces", _check_identity, env)
     check("types: shapes and dtypes that do not drift", _check_types, mdp, params)
     check("keys: all randomness from them, each used once", _check_keys, mdp, params)
-    runs = {view: _roll(view, params) for view in (mdp, pomdp)}
+    mdp_reset, pomdp_reset, states = _begin(mdp, params)
+    runs = {view: _roll(view, params, states) for view in (mdp, pomdp)}
     draw = {view: jax.jit(jax.vmap(view.get_obs)) for view in (mdp, pomdp)}
-    check("promise 1, same game: both views step alike, bit for bit", _check_same_game, runs[mdp], runs[pomdp])
-    for view in (mdp, pomdp):
+    check("promise 1, same game: both views step alike, bit for bit", _check_same_game, mdp_reset[1], pomdp_reset[1], runs)
+    for view, reset in ((mdp, mdp_reset), (pomdp, pomdp_reset)):
         name = "POMDP" if view.partial_obs else "MDP"
         check(
             f"promise 2 ({name}): the observation is a function of the state",
             _check_observations,
             draw[view],
+            reset,
             runs[view],
         )
     check("auto-reset: as documented", _check_auto_reset, runs[mdp])
@@ -272,10 +274,28 @@ class _Run:
     """(state, reward, done, info) of `step_env`."""
     fresh: Any
     """The states of `reset(split(key)[1])`."""
-    first_observations: jax.Array
 
 
-def _roll(env: Environment[Any, Any], params: Any) -> _Run:
+def _begin(mdp: Environment[Any, Any], params: Any) -> Any:
+    """Start both views, and play the MDP's games on to all depths: (MDP's reset, POMDP's reset, states to go on from)."""
+    depths = jnp.arange(_ENVS) * (params.max_steps_in_episode // _ENVS)
+
+    @jax.jit
+    def run(keys: jax.Array) -> Any:
+        resets = [jax.vmap(view.reset, in_axes=(0, None))(keys, params) for view in (mdp, mdp.twin)]
+
+        def go_ahead(time: jax.Array, state: Any) -> Any:
+            step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
+            actions = jax.random.randint(jax.random.fold_in(jax.random.key(6), time), (_ENVS,), 0, 5)
+            _, after, *_ = jax.vmap(mdp.step, in_axes=(0, 0, 0, None))(step_keys, state, actions, params)
+            return jax.tree.map(lambda a, b: jnp.where((time < depths).reshape(-1, *[1] * (a.ndim - 1)), a, b), after, state)
+
+        return *resets, jax.lax.fori_loop(0, depths[-1], go_ahead, resets[0][1])
+
+    return run(_keys(0))
+
+
+def _roll(env: Environment[Any, Any], params: Any, state: Any) -> _Run:
     keys = jax.random.split(jax.random.key(1), (_STEPS, _ENVS))
     # Half of the players fire often: they see more of a game whose ends are reached by firing.
     actions = jax.random.randint(jax.random.key(2), (_STEPS, _ENVS), 0, 5, jnp.int32)
@@ -283,52 +303,39 @@ def _roll(env: Environment[Any, Any], params: Any) -> _Run:
     actions = jnp.where(fires, 4, actions)
     step, step_env = (jax.vmap(method, in_axes=(0, 0, 0, None)) for method in (env.step, env.step_env))
 
-    # The runs begin at all depths of the game, the first one at its start.
-    depths = jnp.arange(_ENVS) * (params.max_steps_in_episode // _ENVS)
+    def body(state: Any, inputs: Any) -> Any:
+        key, action = inputs
+        observation, after, reward, done, info = step(key, state, action, params)
+        _, *plain = step_env(key, state, action, params)
+        fresh = jax.vmap(lambda key: env.reset(jax.random.split(key)[1], params)[1])(key)
+        return after, (observation, after, reward, done, info, plain, fresh)
 
-    @jax.jit
-    def run(keys: jax.Array, actions: jax.Array) -> Any:
-        first, state = jax.vmap(env.reset, in_axes=(0, None))(_keys(0), params)
-
-        def go_ahead(time: jax.Array, state: Any) -> Any:
-            step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(_keys(4), time)
-            _, after, *_ = step(
-                step_keys, state, jax.random.randint(jax.random.fold_in(jax.random.key(6), time), (_ENVS,), 0, 5), params
-            )
-            return jax.tree.map(lambda a, b: jnp.where((time < depths).reshape(-1, *[1] * (a.ndim - 1)), a, b), after, state)
-
-        state = jax.lax.fori_loop(0, depths[-1], go_ahead, state)
-
-        def body(state: Any, inputs: Any) -> Any:
-            key, action = inputs
-            observation, after, reward, done, info = step(key, state, action, params)
-            _, *plain = step_env(key, state, action, params)
-            fresh = jax.vmap(lambda key: env.reset(jax.random.split(key)[1], params)[1])(key)
-            return after, (observation, after, reward, done, info, plain, fresh)
-
-        return jax.lax.scan(body, state, (keys, actions))[1], first
-
-    (observations, states, rewards, dones, infos, plain, fresh), first = run(keys, actions)
-    return _Run(observations, states, rewards, dones, infos, plain, fresh, first)
+    return _Run(*jax.jit(lambda state: jax.lax.scan(body, state, (keys, actions))[1])(state))
 
 
 def _flat(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def _check_same_game(mdp: _Run, pomdp: _Run) -> None:
+def _check_same_game(mdp_start: Any, pomdp_start: Any, runs: Mapping[Any, _Run]) -> None:
+    different = _differences(mdp_start, pomdp_start)
+    _require(not different, f"the views start apart under the same keys, in {', '.join(different)}")
+    mdp, pomdp = runs.values()
     for name in ("states", "rewards", "dones", "infos"):
         different = _differences(getattr(mdp, name), getattr(pomdp, name))
         _require(not different, f"the views differ under the same keys and actions, in {name}: {', '.join(different)}")
 
 
-def _check_observations(draw: Callable[[Any], jax.Array], run: _Run) -> None:
+def _check_observations(draw: Callable[[Any], jax.Array], reset: tuple[jax.Array, Any], run: _Run) -> None:
+    # As many states as a run has, so that the compiled `draw` serves again.
+    states = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:-_ENVS], reset[1], _flat(run.states))
+    observations = np.concatenate([reset[0], _flat(run.observations)])[:-_ENVS]
     _require(
-        np.array_equal(draw(_flat(run.states)), _flat(run.observations)),
+        np.array_equal(draw(states), observations),
         "get_obs(state) must equal the observation that came with the state: a frame may show no randomness, and no past, "
         "that is not in the state",
     )
-    _require(np.any(run.observations != run.first_observations), "the screen never changes")
+    _require(np.any(observations != observations[:1]), "the screen never changes")
 
 
 def _check_auto_reset(run: _Run) -> None:
