@@ -1,0 +1,117 @@
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import popgym_arcade
+from popgym_arcade import cli, demo, files, speed, terminal
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(popgym_arcade.registered_envs)
+    assert lines[0].endswith(" 200")
+
+
+def test_demo(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    assert cli.main(["demo", "MineSweeperEasy", "--num-envs", "2", "--seconds", "0.01", "--out", str(tmp_path / "new")]) == 0
+    out, err = capsys.readouterr()
+    assert "MineSweeperEasy" in out
+    assert "2/2  MineSweeperEasy, POMDP" in err
+    with image.open(tmp_path / "new" / "sheet.png") as sheet, image.open(tmp_path / "new" / "twins.gif") as twins:
+        assert sheet.size[0] > 256
+        assert 20 < twins.n_frames <= 48  # frames that are alike are one that lasts longer
+
+
+def test_benchmark(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "figures.json"
+    arguments = ["NavigatorEasy", "--num-envs", "4", "--seconds", "0.01", "--obs-size", "64", "--json", str(path)]
+    assert cli.main(["benchmark", *arguments]) == 0
+    assert "NavigatorEasy" in capsys.readouterr().out
+    figures = json.loads(path.read_text())
+    assert [result["partial_obs"] for result in figures["results"]] == [False, True]
+    assert all(result["frames_per_second"] > 0 for result in figures["results"])
+    assert all(result["frame_bytes"] == 64 * 64 * 3 for result in figures["results"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["demo", "Pong"], "unknown environment 'Pong'"),
+        (["benchmark", "navigatoreasy"], "did you mean NavigatorEasy"),
+        (["benchmark", "--obs-size", "32"], "must be from 64 to 512"),
+        (["benchmark", "--num-envs", "0"], "must be from 1"),
+        (["demo", "--seconds", "-1"], "must be a positive number"),
+        (["demo", "--seconds", "soon"], "invalid"),
+        (["dance"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status: Any = cli.main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    assert status in (1, 2)
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["demo", "NavigatorEasy", "--out", str(tmp_path / "file")]) == 1
+    assert "file" in capsys.readouterr().err
+
+
+def test_without_pillow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert cli.main(["demo", "NavigatorEasy"]) == 1
+    assert capsys.readouterr().err == "popgym-arcade: pictures need Pillow: pip install 'popgym-arcade[demo]'\n"
+
+
+def test_the_commands_start_without_a_game(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == popgym_arcade.__version__
+
+
+def test_the_worker_measures_whatever_package_it_finds() -> None:
+    command = [sys.executable, "-P", speed.__file__, "--game", "CartPoleEasy", "--partial-obs"]
+    command += ["--num-envs", "2", "--obs-size", "64", "--seconds", "0.01"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    result = json.loads(done.stdout)
+    assert result["partial_obs"] is True
+    assert result["fill_rate"] > 0
+    assert result["memory_ratio"] < 20
+
+
+def test_files_are_written_whole(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "file"
+    files.write_whole(path, b"old")
+    assert path.read_bytes() == b"old"
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        files.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_table() -> None:
+    assert terminal.table(["a", "bb"], [["x", "1"], ["long", "22"]]) == "a     bb\n----  --\nx      1\nlong  22"
+
+
+def test_wall() -> None:
+    frames = [np.full((4, 8, 3), shade, np.uint8) for shade in range(5)]
+    wall = demo.wall(frames)
+    assert wall.shape == (2 * 4 + 3 * 12, 3 * 8 + 4 * 12, 3)
+    assert {shade for shade in range(5) if np.any(wall == shade)} == set(range(5))
