@@ -138,10 +138,13 @@ class Screen:
 
         `glyphs_of` draws the glyphs for a cell of so many pixels. See `Grid` for `fillable`, by default all.
         """
-        size = min(self.height - 2 * self.edge, self.width) // side
-        top = self.top + (self.height - side * size) // 2
-        left = self.left + (self.width - side * size) // 2
+        top, left, size = self.fit(side, side)
         return self.grid(top, left, side, side, glyphs_of(size), fillable)
+
+    def fit(self, rows: int, cols: int) -> tuple[int, int, int]:
+        """Fit `rows` x `cols` square cells into the middle of the field: (top, left, size), the largest size that goes."""
+        size = min((self.height - 2 * self.edge) // rows, self.width // cols)
+        return self.top + (self.height - rows * size) // 2, self.left + (self.width - cols * size) // 2, size
 
     def readout(
         self, top: int, left: int, texts: Sequence[str], colour: palette.Colour, height: int | None = None
