@@ -7,5 +7,6 @@ from popgym_arcade.environments.count_recall import CountRecall
 from popgym_arcade.environments.minesweeper import MineSweeper
 from popgym_arcade.environments.navigator import Navigator
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
+from popgym_arcade.environments.skittles import Skittles
 
-GAMES = (CartPole, NoisyCartPole, CountRecall, AutoEncode, BattleShip, MineSweeper, Navigator)
+GAMES = (CartPole, NoisyCartPole, CountRecall, AutoEncode, BattleShip, MineSweeper, Navigator, Skittles)
