@@ -117,7 +117,7 @@ class Skittles(Environment[SkittlesState, Params]):
     @functools.cached_property
     def _screen(self) -> tuple[Screen, Grid]:
         screen = Screen(self.obs_size, type(self).__name__)
-        top, left, size = screen.fit(SIDE, SIDE)
+        top, left, size, _ = screen.fit(SIDE, SIDE)
         gutter = palette.mix(palette.FIELD, palette.EDGE, 0.5)
         screen.background[top : top + SIDE * size, left : left + SIDE * size] = gutter
         return screen, screen.grid(top, left + self.first * size, SIDE, self.width, _glyphs(size), fillable=1)
