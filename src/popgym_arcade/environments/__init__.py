@@ -2,6 +2,7 @@
 
 from popgym_arcade.environments.autoencode import AutoEncode
 from popgym_arcade.environments.battleship import BattleShip
+from popgym_arcade.environments.breakout import Breakout
 from popgym_arcade.environments.cartpole import CartPole
 from popgym_arcade.environments.count_recall import CountRecall
 from popgym_arcade.environments.minesweeper import MineSweeper
@@ -9,4 +10,4 @@ from popgym_arcade.environments.navigator import Navigator
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.environments.skittles import Skittles
 
-GAMES = (CartPole, NoisyCartPole, CountRecall, AutoEncode, BattleShip, MineSweeper, Navigator, Skittles)
+GAMES = (CartPole, NoisyCartPole, CountRecall, AutoEncode, BattleShip, MineSweeper, Navigator, Breakout, Skittles)
