@@ -9,5 +9,6 @@ from popgym_arcade.environments.minesweeper import MineSweeper
 from popgym_arcade.environments.navigator import Navigator
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.environments.skittles import Skittles
+from popgym_arcade.environments.tetris import Tetris
 
-GAMES = (CartPole, NoisyCartPole, CountRecall, AutoEncode, BattleShip, MineSweeper, Navigator, Breakout, Skittles)
+GAMES = (CartPole, NoisyCartPole, CountRecall, AutoEncode, BattleShip, MineSweeper, Navigator, Breakout, Skittles, Tetris)
