@@ -137,7 +137,7 @@ def _glyphs(size: int) -> Sequence[np.ndarray]:
 def _with_ball(cell: np.ndarray) -> np.ndarray:
     """Draw the player, a ball with three holes for the fingers."""
     image = cell.copy()
-    if len(image) < 8:  # too small for holes
+    if len(image) < 6:  # too small for holes
         image[1:, :-1] = palette.SKY
         return image
     middle = board.inside(image, 0.95)
@@ -150,7 +150,7 @@ def _with_ball(cell: np.ndarray) -> np.ndarray:
 def _with_skittle(cell: np.ndarray) -> np.ndarray:
     """Draw an enemy, a skittle with a stripe around its neck."""
     image = cell.copy()
-    if len(image) < 8:  # too small for a shape
+    if len(image) < 6:  # too small for a shape
         image[:-1, :-1] = palette.WHITE
         image[1, :-1] = palette.VERMILLION
         return image
