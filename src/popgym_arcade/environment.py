@@ -75,6 +75,18 @@ def percent(total: ArrayLike) -> jax.Array:
     return jnp.round(jnp.where(jnp.abs(exact - half) < 1e-4, half, exact)).astype(jnp.int32)
 
 
+def survival(time: jax.Array, lost: jax.Array, params: Params) -> tuple[jax.Array, jax.Array]:
+    """Return (score, reward) of a game that pays 1 / clock for each step survived.
+
+    Args:
+        time: the number of the step, counted from 0, int32[]: all steps before it were survived.
+        lost: whether this one was not, bool[].
+        params: the clock is read from them.
+    """
+    step_reward = 1.0 / jnp.asarray(params.max_steps_in_episode, jnp.float32)
+    return percent((time + ~lost) * step_reward), jnp.where(lost, 0.0, step_reward)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment(abc.ABC, Generic[S, P]):
     """One view of a game: the MDP or, with `partial_obs`, its partially observable twin.

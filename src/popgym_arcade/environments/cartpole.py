@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade.environment import LEFT, RIGHT, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import LEFT, RIGHT, Environment, Params, State, Transition, pytree, start_fields, survival
 from popgym_arcade.graphics import Gauge, Rod, Screen, Slider, palette, shapes
 
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
@@ -126,9 +126,7 @@ def push(physics: jax.Array, action: jax.Array, params: CartPoleParams) -> jax.A
 def judge(physics: jax.Array, time: jax.Array, params: CartPoleParams) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return score, reward, and whether the pole has fallen, after step number `time`, counted from 0."""
     fallen = (jnp.abs(physics[POSITION]) > params.max_position) | (jnp.abs(physics[ANGLE]) > params.max_angle)
-    step_reward = 1.0 / jnp.asarray(params.max_steps_in_episode, jnp.float32)
-    standing = time + 1 - fallen
-    return percent(standing * step_reward), jnp.where(fallen, 0.0, step_reward), fallen
+    return *survival(time, fallen, params), fallen
 
 
 def balance(physics: jax.Array) -> jax.Array:

@@ -31,9 +31,12 @@ class Grid:
     fillable: int
     """How many of the first glyphs `fill` may show; `stamp` may show all."""
 
-    def fill(self, ids: jax.Array) -> "Fill":
-        """Show glyph `ids[row, col]`, int[rows, cols] below `fillable`, in every cell."""
-        return Fill(self, ids)
+    def fill(self, ids: jax.Array, first_row: int = 0) -> "Fill":
+        """Show glyph `ids[row, col]`, int[rows, cols] below `fillable`, in every cell.
+
+        With fewer rows it fills those from `first_row` on.
+        """
+        return Fill(self, ids, first_row)
 
     def stamp(self, position: jax.Array, glyph: jax.Array) -> "Stamp":
         """Show `glyph`, int[], in the cell at `position`, int[2] of (row, col), over what was there."""
@@ -60,10 +63,11 @@ class Readout:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fill:
-    """All cells of a grid."""
+    """All cells of a grid, or whole rows of it."""
 
     grid: Grid
     ids: jax.Array
+    first_row: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,10 +142,19 @@ class Screen:
 
         `glyphs_of` draws the glyphs for a cell of so many pixels. See `Grid` for `fillable`, by default all.
         """
-        size = min(self.height - 2 * self.edge, self.width) // side
-        top = self.top + (self.height - side * size) // 2
-        left = self.left + (self.width - side * size) // 2
+        top, left, size, _ = self.fit(side, side)
         return self.grid(top, left, side, side, glyphs_of(size), fillable)
+
+    def fit(self, rows: int, cols: int, aspect: int = 1) -> tuple[int, int, int, int]:
+        """Fit `rows` x `cols` cells, as large as possible, into the middle of the field: (top, left, height, width).
+
+        The first two are the corner of the first cell, the others its size. It is at most `aspect` times as wide as high,
+        1 at least, and never higher than wide.
+        """
+        height, width = (self.height - 2 * self.edge) // rows, self.width // cols
+        height, width = min(height, width), min(width, aspect * height)
+        top, left = self.top + (self.height - rows * height) // 2, self.left + (self.width - cols * width) // 2
+        return top, left, height, width
 
     def readout(
         self, top: int, left: int, texts: Sequence[str], colour: palette.Colour, height: int | None = None
@@ -194,9 +207,9 @@ class Screen:
                 atlas = jnp.asarray(_combine(grid.glyphs[: grid.fillable], len(cols)))
                 place_values = np.array([grid.fillable**i for i in reversed(range(len(cols)))], np.int32)
                 combinations = jnp.sum(layer.ids[:, cols[0] : cols[-1] + 1] * place_values, 1)
-                for row in range(grid.rows):
-                    box = _pick(atlas, combinations[row])
-                    frame = _overlay(frame, box, grid.top + row * height, grid.left + cols[0] * width)
+                for row in range(len(layer.ids)):
+                    top = grid.top + (layer.first_row + row) * height
+                    frame = _overlay(frame, _pick(atlas, combinations[row]), top, grid.left + cols[0] * width)
         return frame
 
     def _gather_pixels(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
@@ -212,7 +225,7 @@ class Screen:
                 if layer.grid is not grid:
                     continue
                 if isinstance(layer, Fill):
-                    ids = layer.ids.astype(jnp.int32)
+                    ids = lax.dynamic_update_slice(ids, layer.ids.astype(jnp.int32), (layer.first_row, 0))
                 else:
                     row, col = layer.position
                     here = (np.arange(grid.rows)[:, None] == row) & (np.arange(grid.cols) == col)

@@ -1,0 +1,213 @@
+"""Breakout: bring down the wall."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from popgym_arcade import sampling
+from popgym_arcade.environment import (
+    FIRE,
+    LEFT,
+    RIGHT,
+    Environment,
+    Params,
+    State,
+    Transition,
+    percent,
+    pytree,
+    start_fields,
+)
+from popgym_arcade.graphics import Grid, Screen, palette, shapes
+
+ROWS, COLS = 20, 10
+WALL_ROWS = 6
+_WALL_TOP = 1  # the first row with bricks
+_START = 13  # the row in which the ball starts
+_AIR = 0
+_BRICK = 1  # that of the top row; the other rows follow
+_PADDLE_LEFT, _PADDLE, _PADDLE_RIGHT, _BALL = range(_BRICK + WALL_ROWS, _BRICK + WALL_ROWS + 4)
+_MOVING_BALL = _BALL + 1  # to the upper left; then to the upper right, the lower left, the lower right
+
+
+@pytree
+class BreakoutParams(Params):
+    """The numbers of Breakout."""
+
+    brick_rewards: ArrayLike
+    """For a brick in each row, from the top, float32[6]."""
+    loss_reward: ArrayLike
+    """For losing the ball with the whole wall standing, float32[]; in proportion with a part of it."""
+
+
+@pytree
+class BreakoutState(State):
+    """The state of Breakout."""
+
+    paddle: jax.Array
+    """The first column of the paddle, int32[]. Public."""
+    ball: jax.Array
+    """Where the ball is, int32[2] of (row, col). Public in the MDP; the POMDP hides it while it falls."""
+    direction: jax.Array
+    """Where it flies, int32[2]: -1 up or 1 down, -1 left or 1 right. Public in the MDP; the POMDP shows no more than that
+    a ball in sight is rising."""
+    bricks: jax.Array
+    """The bricks that stand, bool[6, 10]. Public."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Breakout(Environment[BreakoutState, BreakoutParams]):
+    """Keep the ball in play until no brick stands.
+
+    Board: 20 x 10. Rows 1 to 6, counted from 0, are full of bricks. The paddle is in row 19, 6 / 5 / 4 cells wide, and
+        starts in the middle (the one of width 5 in columns 2 to 6). The ball starts in row 13, in a random column, rising
+        to the left or right at random.
+    Actions: left and right move the paddle by one, the edge stops it; the others let it stay.
+    Step: the paddle moves, then the ball. If its next column is outside, it turns sideways; if its next row is above the
+        top, it turns down. Then it looks at the cell it flies into. A brick there is removed, or, in row 19, the paddle,
+        if it covers that column, catches it: in both cases it turns vertically and moves sideways only, if that cell is
+        free, else it stays. Otherwise it flies there.
+    End: terminated when no brick stands, or when the ball gets to row 19; truncated after 3000 steps. Whoever always
+        catches the ball clears the wall in 1318 to 2543 steps.
+    Reward: 15, 13, 11, 9, 7, 5 / 600 for a brick, by its row from the top: 1 for the whole wall. Losing the ball costs the
+        fraction of bricks left. The return lies in [-1, 1], the best one is 1.
+    MDP frame: paddle, bricks, and the ball, with a tail that tells where it comes from.
+    POMDP frame: paddle, bricks, and the ball without a tail while it rises, not at all while it falls.
+
+    Source: K. Young and T. Tian, "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning
+    Experiments", 2019; the field is larger here, and nothing in the MDP is hidden.
+    """
+
+    @property
+    def paddle_width(self) -> int:
+        """The cells of the paddle."""
+        return {"Easy": 6, "Medium": 5, "Hard": 4}[self.difficulty]
+
+    @property
+    def default_params(self) -> BreakoutParams:
+        """See the class."""
+        return BreakoutParams(
+            max_steps_in_episode=np.int32(3000),
+            brick_rewards=np.arange(15, 4, -2, dtype=np.float32) / np.float32(600),
+            loss_reward=np.float32(-1),
+        )
+
+    def initial_state(self, key: jax.Array, params: BreakoutParams) -> BreakoutState:
+        """Build the wall and serve."""
+        col, right = jnp.divmod(sampling.below(jax.random.bits(key), 2 * COLS), 2)
+        return BreakoutState(
+            **start_fields(),
+            paddle=jnp.full((), (COLS - self.paddle_width) // 2, jnp.int32),
+            ball=jnp.stack([jnp.full((), _START, jnp.int32), col]),
+            direction=jnp.stack([jnp.full((), -1, jnp.int32), 2 * right - 1]),
+            bricks=jnp.ones((WALL_ROWS, COLS), bool),
+        )
+
+    def transition(
+        self, key: jax.Array, state: BreakoutState, action: jax.Array, params: BreakoutParams
+    ) -> Transition[BreakoutState]:
+        """Move the paddle, let the ball fly."""
+        step = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
+        paddle = jnp.clip(state.paddle + step, 0, COLS - self.paddle_width)
+
+        row, col = state.ball
+        down, right = state.direction
+        right = jnp.where((col + right < 0) | (col + right >= COLS), -right, right)
+        down = jnp.where(row + down < 0, 1, down)
+        struck = state.bricks & _in_wall(row + down, col + right)
+        at_bottom = row + down == ROWS - 1
+        caught = at_bottom & (col + right >= paddle) & (col + right < paddle + self.paddle_width)
+        lost = at_bottom & ~caught
+
+        bounced = jnp.any(struck) | caught
+        blocked = bounced & jnp.any(state.bricks & _in_wall(row, col + right))
+        ball = jnp.stack([jnp.where(bounced, row, row + down), jnp.where(blocked, col, col + right)])
+        direction = jnp.stack([jnp.where(bounced, -down, down), right])
+
+        bricks = state.bricks & ~struck
+        left = jnp.sum(bricks, 1)
+        loss = jnp.where(lost, jnp.sum(left) * params.loss_reward / (WALL_ROWS * COLS), 0.0)
+        score = percent(jnp.sum((COLS - left) * params.brick_rewards) + loss)
+        reward = jnp.sum(jnp.where(jnp.any(struck, 1), params.brick_rewards, 0.0)) + loss
+        state = state.replace(paddle=paddle, ball=ball, direction=direction, bricks=bricks, score=score)
+        return state, reward.astype(jnp.float32), lost | ~jnp.any(bricks)
+
+    def draw(self, state: BreakoutState) -> jax.Array:
+        """Show the court."""
+        screen, grid = self._screen
+        colours = np.arange(_BRICK, _BRICK + WALL_ROWS, dtype=np.int32)[:, None]
+        wall = jnp.where(state.bricks, colours, _AIR)
+        parts = [_PADDLE_LEFT] + [_PADDLE] * (self.paddle_width - 2) + [_PADDLE_RIGHT]
+        bottom = jnp.full((), ROWS - 1, jnp.int32)
+        paddle = [
+            grid.stamp(jnp.stack([bottom, state.paddle + part]), jnp.full((), glyph, jnp.int32))
+            for part, glyph in enumerate(parts)
+        ]
+        down, right = state.direction
+        if self.partial_obs:
+            # A ball that falls is drawn as air, in a corner where there never is a brick.
+            glyph = jnp.where(down < 0, _BALL, _AIR)
+            ball = jnp.where(down < 0, state.ball, 0)
+        else:
+            glyph, ball = _MOVING_BALL + (down + 1) + (right + 1) // 2, state.ball
+        return screen.render(screen.score(state.score), grid.fill(wall, _WALL_TOP), *paddle, grid.stamp(ball, glyph))
+
+    def expert_action(self, key: jax.Array, state: BreakoutState, params: BreakoutParams) -> jax.Array:
+        """Keep the middle of the paddle under the ball, which never moves sideways faster than the paddle."""
+        ahead = state.ball[1] - (state.paddle + self.paddle_width // 2)
+        return jnp.where(ahead < 0, LEFT, jnp.where(ahead > 0, RIGHT, FIRE)).astype(jnp.int32)
+
+    @functools.cached_property
+    def _screen(self) -> tuple[Screen, Grid]:
+        screen = Screen(self.obs_size, type(self).__name__)
+        top, left, height, width = screen.fit(ROWS, COLS, aspect=3)
+        screen.field[:] = palette.EDGE
+        return screen, screen.grid(top, left, ROWS, COLS, _glyphs(height, width), fillable=_BRICK + WALL_ROWS)
+
+
+def _in_wall(row: jax.Array, col: jax.Array) -> jax.Array:
+    """Mark a cell of the board on the wall: bool[6, 10], all False if the cell is outside."""
+    rows = np.arange(_WALL_TOP, _WALL_TOP + WALL_ROWS, dtype=np.int32)
+    return (rows[:, None] == row) & (np.arange(COLS, dtype=np.int32) == col)
+
+
+def _glyphs(height: int, width: int) -> Sequence[np.ndarray]:
+    """Draw the cells in the order of the constants above."""
+    air = shapes.tile(height, width, palette.FIELD)
+    gap = max(1, height // 10)
+    colours = palette.VERMILLION, palette.ORANGE, palette.YELLOW, palette.GREEN, palette.SKY, palette.PURPLE
+    bricks = []
+    for colour in colours:
+        brick = air.copy()
+        face = brick[: height - gap if height > 2 else height, : width - gap]
+        face[:] = colour
+        if height >= 8:
+            face[:gap] = palette.mix(colour, palette.WHITE, 0.5)
+            face[-gap:] = palette.mix(colour, palette.NIGHT, 0.35)
+        bricks.append(brick)
+
+    paddle = shapes.tile(height, width, palette.WHITE)
+    paddle[-(height // 2) :] = palette.GREY
+    left_end = paddle.copy()
+    left_end[:, : width // 3] = palette.VERMILLION
+
+    ball = _with_ball(air)
+    tail = shapes.polygon((0.5, 0.1), (1, 0.9), (1, 1), (0.9, 1), (0.35, 0.8))
+    moving = _with_ball(shapes.paint(air.copy(), palette.mix(palette.FIELD, palette.YELLOW, 0.85), tail))
+    flights = [moving, moving[:, ::-1], moving[::-1], moving[::-1, ::-1]]
+    return [air, *bricks, left_end, paddle, left_end[:, ::-1], ball, *flights]
+
+
+def _with_ball(cell: np.ndarray) -> np.ndarray:
+    """Draw the ball in the middle of a copy of a cell."""
+    image = cell.copy()
+    height, width, _ = image.shape
+    size = height - (width - height) % 2 if height > 2 else height  # symmetric
+    middle = (width - size) // 2
+    box = image[:size, middle : middle + size]
+    shapes.paint(box, palette.WHITE, shapes.disc(0.5, 0.5, 0.5))
+    return image
