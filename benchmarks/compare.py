@@ -1,22 +1,24 @@
 """Compare the speed of the games with that of the package popgym-arcade 0.0.7, which gets a virtual environment of its own.
 
 Both packages are measured by the same code (`popgym_arcade/speed.py`), with the same games, sizes and actions, in
-processes that take turns: ours, theirs, ours, theirs, ... Quoted are medians over the rounds. Run it as
+processes that take turns: ours, theirs, ours, theirs, ... Quoted are medians over the rounds. A configuration of which one
+round takes longer than `--patience` is measured in that one round (the other package's AutoEncode compiles for minutes).
+Run it as
 
     python benchmarks/compare.py [GAME ...]
 
 without which all Easy games are compared. `--no-peer` measures this package alone, for devices where the other one
-cannot be installed. The figures are written to `benchmarks/results/` under the device's name.
+cannot be installed. The figures are written to `benchmarks/results/` under the device's name, after each configuration.
 """
 
 import argparse
 import json
-import math
 import pathlib
 import re
 import statistics
 import subprocess
 import sys
+import time
 import venv
 from typing import Any
 
@@ -25,6 +27,8 @@ from popgym_arcade import files, registered_envs, speed, terminal
 HERE = pathlib.Path(__file__).parent
 PEER = ("popgym-arcade==0.0.7", "six")  # it needs six and does not say so
 Configuration = tuple[str, bool]
+Run = dict[str, Any]
+Runs = dict[tuple[str, Configuration], list[Run]]
 
 
 def main() -> int:
@@ -35,6 +39,7 @@ def main() -> int:
     parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each package and configuration (default: 3)")
     parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a process (default: 2)")
+    parser.add_argument("--patience", type=float, default=120.0, help="repeat rounds shorter than this (default: 120 s)")
     parser.add_argument("--no-peer", action="store_true", help="measure this package alone")
     parser.add_argument(
         "--peer-venv", type=pathlib.Path, default=HERE.parent / ".venv-peer", help="where the peer is installed"
@@ -50,9 +55,11 @@ def main() -> int:
     if not options.no_peer:
         pythons["peer"] = peer_python(options.peer_venv)
     configurations = [(game, partial_obs) for game in games for partial_obs in (False, True)]
-    runs: dict[tuple[str, Configuration], list[dict[str, Any]]] = {}
+    runs: Runs = {}
+    path = options.out
     for number, configuration in enumerate(configurations):
         for turn in range(options.rounds):
+            start = time.perf_counter()
             for package, python in pythons.items():
                 terminal.show_progress(
                     f"{number + 1}/{len(configurations)}  {configuration[0]}, {view(configuration)}, "
@@ -60,8 +67,12 @@ def main() -> int:
                 )
                 result = run_worker(python, configuration, options)
                 runs.setdefault((package, configuration), []).append(result)
+            if time.perf_counter() - start > options.patience:
+                break
+        path = write(runs, options)
     terminal.show_progress("")
-    report(runs, configurations, options)
+    print_table(runs, configurations, options)
+    print(f"wrote {path}")
     return 0
 
 
@@ -82,7 +93,7 @@ def peer_python(folder: pathlib.Path) -> pathlib.Path:
     return python
 
 
-def run_worker(python: pathlib.Path, configuration: Configuration, options: argparse.Namespace) -> dict[str, Any]:
+def run_worker(python: pathlib.Path, configuration: Configuration, options: argparse.Namespace) -> Run:
     """Measure one configuration in a process of its own."""
     game, partial_obs = configuration
     command = [str(python), "-P", speed.__file__, "--game", game, "--num-envs", str(options.num_envs)]
@@ -94,21 +105,36 @@ def run_worker(python: pathlib.Path, configuration: Configuration, options: argp
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def median(runs: list[dict[str, Any]], figure: str) -> float:
+def median(runs: list[Run], figure: str) -> float:
     """Return the median of a figure over the rounds."""
     return statistics.median(run[figure] for run in runs)
 
 
-def report(
-    runs: dict[tuple[str, Configuration], list[dict[str, Any]]],
-    configurations: list[Configuration],
-    options: argparse.Namespace,
-) -> None:
-    """Print the table and write all figures."""
-    with_peer = any(package == "peer" for package, _ in runs)
+def ratios(runs: Runs) -> list[float]:
+    """Return our rate over the peer's for each configuration measured."""
+    rates = {key: median(many, "frames_per_second") for key, many in runs.items()}
+    return [
+        rate / rates["peer", key] for (package, key), rate in rates.items() if package == "ours" and ("peer", key) in rates
+    ]
+
+
+def machine(runs: Runs) -> dict[str, Any]:
+    """Describe what our figures were measured on."""
+    first = next(many[0] for (package, _), many in runs.items() if package == "ours")
+    return {name: first[name] for name in ("device", "processor", "cores", "python", "jax")}
+
+
+def fill_rate(runs: Runs) -> float:
+    """Return the median rate of filling arrays of the frames' shape."""
+    return statistics.median(run["fill_rate"] for (package, _), many in runs.items() if package == "ours" for run in many)
+
+
+def print_table(runs: Runs, configurations: list[Configuration], options: argparse.Namespace) -> None:
+    """Print a line for each configuration, and the summary."""
+    with_peer = not options.no_peer
     header = ["game", "view", "frames/s", "of fill", "compile s", "memory"]
     header += ["peer's frames/s", "peer's compile s", "ratio"] if with_peer else []
-    rows, ratios = [], []
+    rows = []
     for configuration in configurations:
         ours = runs["ours", configuration]
         rate = median(ours, "frames_per_second")
@@ -116,40 +142,37 @@ def report(
         row += [f"{median(ours, 'compile_seconds'):.2f}", f"{median(ours, 'memory_ratio'):.2f}"]
         if with_peer:
             peer = runs["peer", configuration]
-            ratios.append(rate / median(peer, "frames_per_second"))
-            row += [
-                f"{median(peer, 'frames_per_second'):,.0f}",
-                f"{median(peer, 'compile_seconds'):.1f}",
-                f"{ratios[-1]:.0f}",
-            ]
+            peers_rate = median(peer, "frames_per_second")
+            row += [f"{peers_rate:,.0f}", f"{median(peer, 'compile_seconds'):.1f}", f"{rate / peers_rate:.0f}"]
         rows.append(row)
-    about = {name: runs["ours", configurations[0]][0][name] for name in ("device", "processor", "cores", "python", "jax")}
-    fill = statistics.median(run["fill_rate"] for (package, _), many in runs.items() if package == "ours" for run in many)
-    gigabytes = fill * options.obs_size**2 * 3 / 1e9
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    fill = fill_rate(runs)
+    print(", ".join(f"{name} {value}" for name, value in machine(runs).items()))
     print(f"{options.num_envs} environments, {options.obs_size} px")
-    print(f"the device fills {fill:,.0f} such frames/s, {gigabytes:.1f} GB/s")
+    print(f"the device fills {fill:,.0f} such frames/s, {fill * options.obs_size**2 * 3 / 1e9:.1f} GB/s")
     print("of fill: our rate over that of filling an array of the frames' shape; memory: bytes of the step over its frames'")
     print(terminal.table(header, rows))
-    summary = {}
-    if ratios:
-        summary = {"geometric_mean": math.exp(statistics.fmean(map(math.log, ratios))), "lowest": min(ratios)}
-        print(f"ratio: geometric mean {summary['geometric_mean']:.0f}, lowest {summary['lowest']:.0f}")
+    if with_peer:
+        print(f"ratio: geometric mean {statistics.geometric_mean(ratios(runs)):.0f}, lowest {min(ratios(runs)):.0f}")
 
+
+def write(runs: Runs, options: argparse.Namespace) -> pathlib.Path:
+    """Write all figures measured so far, and return the file."""
+    about = machine(runs)
     device = f"cpu {about['processor']}" if about["device"] == "cpu" else about["device"]
-    name = re.sub(r"[^a-z0-9]+", "-", device.lower())
-    path = options.out / f"{name.strip('-')}.json"
+    path = options.out / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+    summary = (
+        {"geometric_mean": statistics.geometric_mean(ratios(runs)), "lowest": min(ratios(runs))} if ratios(runs) else {}
+    )
     content = {
         "machine": about,
         "num_envs": options.num_envs,
         "obs_size": options.obs_size,
-        "rounds": options.rounds,
-        "fill_rate": fill,
+        "fill_rate": fill_rate(runs),
         "ratio": summary,
         "runs": [{"package": package, **run} for (package, _), many in runs.items() for run in many],
     }
     files.write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
-    print(f"wrote {path}")
+    return path
 
 
 if __name__ == "__main__":

@@ -132,11 +132,11 @@ def test_whoever_catches_the_ball_clears_the_wall(difficulty: str) -> None:
         state = env.reset(key)[1]
         state = state.replace(ball=state.ball.at[1].set(col), direction=state.direction.at[1].set(right))
 
-        def turn(state: Any, _: None) -> Any:
+        def turn(state: Any, number: Any) -> Any:
             _, state, reward, _, info = env.step_env(key, state, env.expert_action(key, state, env.default_params))
             return state, (state.ball, reward, info["terminated"], state.score)
 
-        return jax.lax.scan(turn, state, None, length=2_600)[1]
+        return jax.lax.scan(turn, state, np.arange(2_600))[1]
 
     games = jax.tree.map(np.asarray, play(*jnp.asarray(cases, jnp.int32).T))
     lengths = []
