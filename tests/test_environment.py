@@ -75,7 +75,9 @@ def test_equal_environments_share_a_compile() -> None:
     compiled(first, jax.random.key(0))
     compiled(second, jax.random.key(0))
     assert len(traces) == 1
-    assert pickle.loads(pickle.dumps(first)) == first
+    pickled = pickle.dumps(first)
+    assert len(pickled) < 1_000
+    assert pickle.loads(pickled) == first
 
 
 def test_vmap_over_params(game: tuple[Any, Any]) -> None:
@@ -88,6 +90,37 @@ def test_vmap_over_params(game: tuple[Any, Any]) -> None:
     for time in range(1, 4):
         _, state, _, _, info = step(keys, state, jnp.full(3, 5), batch)
         assert np.array_equal(info["truncated"], limits <= time)
+
+
+def test_types_of_params_do_not_spread(game: tuple[Any, Any]) -> None:
+    env, params = game
+    wide = params.replace(max_steps_in_episode=7.0, step_reward=np.float64(-0.01))
+    _, state = env.reset(jax.random.key(0), wide)
+    _, state, _, _, _ = env.step(jax.random.key(0), state, 5, wide)
+    reward = env.step(jax.random.key(0), state, 5, wide)[2]
+    assert reward.dtype == np.float32
+    assert reward == np.float32(-0.01)
+
+
+@pytest.mark.parametrize("env_id", [name for name in popgym_arcade.registered_envs if name.endswith("Easy")])
+def test_wide_types_change_nothing(env_id: str) -> None:
+    """With jax_enable_x64, states and frames have the same types and values."""
+
+    def play() -> Any:
+        env, _ = popgym_arcade.make(env_id, obs_size=64)
+        _, state = env.reset(jax.random.key(0))
+        obs, after, reward, done, info = env.step_env(jax.random.key(1), state, 4)
+        return jax.tree.map(np.asarray, (state, obs, after, reward, done, info))
+
+    narrow = jax.tree.leaves(play())
+    jax.config.update("jax_enable_x64", True)
+    try:
+        wide = jax.tree.leaves(play())
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    for a, b in zip(narrow, wide, strict=True):
+        assert a.dtype == b.dtype
+        assert np.allclose(a, b, rtol=0, atol=1e-5 if a.dtype == np.float32 else 0)
 
 
 def test_scan_over_step(game: tuple[Any, Any]) -> None:
@@ -165,6 +198,12 @@ def test_wrong_states_are_refused(game: tuple[Any, Any]) -> None:
         env.get_obs(jax.tree.map(lambda leaf: leaf[None], env.reset(jax.random.key(0))[1]))
     with pytest.raises(TypeError, match="for a batch of params use jax.vmap"):
         env.reset(jax.random.key(0), params.replace(max_steps_in_episode=np.ones(3, np.int32)))
+    with pytest.raises(TypeError, match="state must be a NavigatorState"):
+        env.get_obs(np.zeros(3))
+    with pytest.raises(TypeError, match="in NavigatorEasy, got .*12"):
+        env.get_obs(popgym_arcade.make("NavigatorHard")[0].reset(jax.random.key(0))[1])
+    with pytest.raises(TypeError, match="params.step_reward must be float32"):
+        env.reset(jax.random.key(0), params.replace(step_reward=None))
     with pytest.raises(TypeError, match="params must be a NavigatorParams"):
         env.reset(jax.random.key(0), other.default_params)
 

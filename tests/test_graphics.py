@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade.environments.battleship import BattleShip
+from popgym_arcade.environments import battleship, minesweeper, navigator
 from popgym_arcade.environments.minesweeper import MineSweeper
-from popgym_arcade.environments.navigator import Navigator
 from popgym_arcade.graphics import Screen, font, palette, screen, shapes
 from popgym_arcade.testing import read_grid, read_text
 from tests.environments import contract
@@ -58,14 +57,14 @@ def test_all_sizes_draw(env_id: str) -> None:
         assert jax.eval_shape(env.reset, jax.random.key(0))[0].shape == (obs_size, obs_size, 3)
 
 
-def test_glyphs_differ_much_where_frames_are_smallest() -> None:
-    """Told apart at 64 px: any two glyphs of a board differ clearly in a good part of their pixels."""
-    for game in (Navigator, BattleShip, MineSweeper):
-        glyphs = game(difficulty="Hard", obs_size=64)._screen[1].glyphs.astype(int)
-        for first in range(len(glyphs)):
-            for second in range(first):
-                contrast = np.abs(glyphs[first] - glyphs[second]).max(2)
-                assert np.count_nonzero(contrast > 60) >= 2, (game, first, second)
+@pytest.mark.parametrize(("game", "smallest"), [(navigator, 4), (battleship, 4), (minesweeper, 6)])
+def test_glyphs_are_told_apart(game: Any, smallest: int) -> None:
+    """At all sizes of a cell: any two glyphs of a board differ clearly in a good part of their pixels."""
+    for size in range(smallest, 61):
+        glyphs = np.stack(game._glyphs(size)).astype(int)
+        contrast = np.abs(glyphs[:, None] - glyphs).max(-1)
+        clear = np.count_nonzero(contrast > 60, axis=(2, 3)) + size**2 * np.eye(len(glyphs))
+        assert clear.min() >= max(2, 0.02 * size**2), (size, np.unravel_index(clear.argmin(), clear.shape))
 
 
 def test_scores_beyond_three_digits_stay_on_the_screen() -> None:

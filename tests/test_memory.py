@@ -16,5 +16,6 @@ def test_a_step_takes_little_more_memory_than_its_frames(env_id: str, partial_ob
     actions = jax.ShapeDtypeStruct((num_envs,), np.int32)
     step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
     sizes = step.lower(keys, states, actions, params).compile().memory_analysis()
+    assert sizes is not None
     used = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
     assert used <= 3 * num_envs * 128 * 128 * 3

@@ -1,6 +1,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 import popgym_arcade
@@ -62,6 +63,12 @@ def test_sizes_of_other_types(obs_size: Any) -> None:
 def test_views_of_other_types(partial_obs: Any) -> None:
     with pytest.raises(TypeError, match="partial_obs must be True or False"):
         popgym_arcade.make("NavigatorEasy", partial_obs=partial_obs)
+
+
+def test_numpy_scalars() -> None:
+    make: Any = popgym_arcade.make
+    env, _ = make("NavigatorEasy", partial_obs=True, obs_size=64)
+    assert make("NavigatorEasy", partial_obs=np.True_, obs_size=np.int64(64))[0] == env
 
 
 def test_other_arguments() -> None:

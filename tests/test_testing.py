@@ -235,6 +235,18 @@ def test_report() -> None:
     assert "checked: promise 1, same game" in str(report)
     full = check_environment(env, decode=tiny.decode, resample_hidden=tiny.resample_hidden, expert=experts.expert(env))
     assert not full.not_checked
+    assert "decoded: hits, score, target" in str(full)
+    assert "resampled: target" in str(full)
+
+
+def test_wrong_arguments() -> None:
+    check: Any = check_environment
+    with pytest.raises(TypeError, match="env must be an Environment"):
+        check("NavigatorEasy")
+    with pytest.raises(TypeError, match="params must be a Params"):
+        check(Tiny(), {})
+    with pytest.raises(TypeError, match="expert must be a function"):
+        check(Tiny(), expert=True)
 
 
 def test_a_game_without_an_expert_says_so() -> None:

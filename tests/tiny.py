@@ -22,8 +22,6 @@ class TinyState(State):
 class Tiny(Environment[TinyState, Params]):
     """Remember an arrow and repeat it ten times; fire gives up."""
 
-    difficulties = ("",)
-
     @property
     def default_params(self) -> Params:
         return Params(max_steps_in_episode=np.int32(10))

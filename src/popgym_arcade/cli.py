@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import popgym_arcade
-from popgym_arcade import terminal
+from popgym_arcade import environment, terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +63,9 @@ def _positive(text: str) -> float:
     return number
 
 
+_positive.__name__ = "number"  # named in the errors of argparse
+
+
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         number = int(text)
@@ -70,14 +73,14 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be from {low} to {high}, got {text}")
         return number
 
-    parse.__name__ = "int"
+    parse.__name__ = "whole number"
     return parse
 
 
 def _chosen(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         popgym_arcade.make(name)  # raises for unknown names, before anything is measured
-    return tuple(names) or popgym_arcade.registered_envs
+    return tuple(dict.fromkeys(names)) or popgym_arcade.registered_envs
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -93,7 +96,9 @@ def _list(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from popgym_arcade import demo
 
-    return demo.run(_chosen(options.games), options.num_envs, options.seconds, options.out)
+    games = _chosen(options.games)
+    filmed = games if options.games else [game for game in games if game.endswith(environment.LEVELS[0])]
+    return demo.run(games, filmed, options.num_envs, options.seconds, options.out)
 
 
 def _benchmark(options: argparse.Namespace) -> int:
@@ -116,6 +121,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     machine = speed.machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{options.num_envs} environments, {options.obs_size} px; this device fills {limit:,.0f} such frames/s")
+    print("of fill: the rate over that of filling an array of the frames' shape; memory: bytes of a step over its frames'")
     rows = [
         [
             result["game"],
@@ -127,7 +133,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         ]
         for result in results
     ]
-    print(terminal.table(["game", "view", "frames/s", "of fill", "compile s", "memory/frames"], rows))
+    print(terminal.table(["game", "view", "frames/s", "of fill", "compile s", "memory"], rows))
     if options.json:
         content = {"machine": machine, "obs_size": options.obs_size, "fill_rate": limit, "results": results}
         files.write_whole(options.json, (json.dumps(content, indent=1) + "\n").encode())

@@ -16,8 +16,8 @@ _GAP = 4
 _SPACE = np.full((_OBS_SIZE, _GAP, 3), 255, np.uint8)
 
 
-def run(games: Sequence[str], num_envs: int, seconds: float, folder: pathlib.Path) -> int:
-    """Play, print a table of frames per second, and save `sheet.png` and `twins.gif` in `folder`.
+def run(games: Sequence[str], filmed: Sequence[str], num_envs: int, seconds: float, folder: pathlib.Path) -> int:
+    """Play, print a table of frames per second, and save `sheet.png` and `twins.gif`, of the games filmed, in `folder`.
 
     Raises:
         ModuleNotFoundError: if Pillow is missing.
@@ -53,8 +53,8 @@ def run(games: Sequence[str], num_envs: int, seconds: float, folder: pathlib.Pat
     sheet, animation = folder / "sheet.png", folder / "twins.gif"
     terminal.show_progress("drawing the sheet and the animation")
     files.write_whole(sheet, png(wall([frames[_FRAMES // 2] for frames in films.values()])))
-    easy = [frames for game, frames in films.items() if game.endswith("Easy")] or list(films.values())
-    files.write_whole(animation, gif([wall(frames) for frames in zip(*easy, strict=True)], milliseconds=150))
+    walls = [wall(frames) for frames in zip(*(films[game] for game in filmed), strict=True)]
+    files.write_whole(animation, gif(walls, milliseconds=150))
     terminal.show_progress("")
     print(f"wrote {sheet} and {animation} (MDP on the left, POMDP on the right of each pair)")
     print(f"{time.perf_counter() - start:.0f} s in all")

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from popgym_arcade import spaces
 
 UP, DOWN, LEFT, RIGHT, FIRE = range(5)
+LEVELS = ("Easy", "Medium", "Hard")
 OBS_SIZES = range(64, 513)
 
 _T = TypeVar("_T")
@@ -83,7 +84,7 @@ def survival(time: jax.Array, lost: jax.Array, params: Params) -> tuple[jax.Arra
         lost: whether this one was not, bool[].
         params: the clock is read from them.
     """
-    step_reward = 1.0 / jnp.asarray(params.max_steps_in_episode, jnp.float32)
+    step_reward = 1.0 / jnp.maximum(jnp.asarray(params.max_steps_in_episode, jnp.float32), 1.0)
     return percent((time + ~lost) * step_reward), jnp.where(lost, 0.0, step_reward)
 
 
@@ -108,7 +109,8 @@ class Environment(abc.ABC, Generic[S, P]):
         ValueError: if `difficulty` or `obs_size` is not one of those offered.
     """
 
-    difficulties: ClassVar[tuple[str, ...]] = ("Easy", "Medium", "Hard")
+    difficulties: ClassVar[tuple[str, ...]] = ("",)
+    """The difficulties a game offers; one without a name, unless it says otherwise."""
 
     difficulty: str = ""
     """One of `difficulties`, by default the first."""
@@ -122,12 +124,18 @@ class Environment(abc.ABC, Generic[S, P]):
             object.__setattr__(self, "difficulty", self.difficulties[0])
         if self.difficulty not in self.difficulties:
             raise ValueError(f"difficulty must be one of {self.difficulties}, got {self.difficulty!r}")
-        if not isinstance(self.partial_obs, bool):
+        if not isinstance(self.partial_obs, bool | np.bool_):
             raise TypeError(f"partial_obs must be True or False, got {self.partial_obs!r}")
-        if isinstance(self.obs_size, bool) or not isinstance(self.obs_size, int):
+        if isinstance(self.obs_size, bool) or not isinstance(self.obs_size, int | np.integer):
             raise TypeError(f"obs_size must be an int from 64 to 512, got {self.obs_size!r}")
+        object.__setattr__(self, "partial_obs", bool(self.partial_obs))
+        object.__setattr__(self, "obs_size", int(self.obs_size))
         if self.obs_size not in OBS_SIZES:
             raise ValueError(f"obs_size must be an int from 64 to 512, got {self.obs_size}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickles are small: what was drawn for the screen is drawn again.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     # What a game writes.
 
@@ -155,7 +163,10 @@ class Environment(abc.ABC, Generic[S, P]):
         raise LookupError(f"{self.name} has no expert: it does not define expert_action")
 
     def best_return(self, state: S, params: P) -> jax.Array:
-        """Return the best return, float32[], that can be had from a first state. 1, unless the game says otherwise."""
+        """Return the best return, float32[], that can be had from a first state, with the default rewards.
+
+        1, unless the game says otherwise.
+        """
         return jnp.ones((), jnp.float32)
 
     # What is the same for all games.
@@ -251,6 +262,7 @@ class Environment(abc.ABC, Generic[S, P]):
         action = _checked_action(action)
         key_transition, key_reset = jax.random.split(key)
         state, reward, terminated = self.transition(key_transition, state, action, params)
+        terminated = jnp.asarray(terminated, bool)
         state = state.replace(time=state.time + 1)
         truncated = ~terminated & (state.time >= jnp.asarray(params.max_steps_in_episode))
         info = {
@@ -267,14 +279,15 @@ class Environment(abc.ABC, Generic[S, P]):
         return jax.eval_shape(lambda: self.initial_state(jax.random.key(0), self.default_params))
 
     def _check_state(self, state: S) -> None:
-        wanted, got = _look(self._state_like), _look(state)
-        if got != wanted:
-            wrong = [f"{name}: {got.get(name)}" for name in wanted if got.get(name) != wanted[name]]
-            right = [f"{name}: {wanted[name]}" for name in wanted if got.get(name) != wanted[name]]
+        if type(state) is not type(self._state_like):
             raise TypeError(
-                f"state must be a {type(self._state_like).__name__} of {self.name}, with {', '.join(right)}; "
-                f"got {', '.join(wrong)}; for a batch of states use jax.vmap"
+                f"state must be a {type(self._state_like).__name__}, as {self.name} returns it, got {_kind(state)}"
             )
+        for name, wanted in vars(self._state_like).items():
+            if (got := _kind(getattr(state, name))) != _kind(wanted):
+                raise TypeError(
+                    f"state.{name} must be {_kind(wanted)} in {self.name}, got {got}; for a batch of states use jax.vmap"
+                )
 
     def _checked_params(self, params: P | None) -> P:
         default = self.default_params
@@ -282,13 +295,17 @@ class Environment(abc.ABC, Generic[S, P]):
             return default
         if not isinstance(params, type(default)):
             raise TypeError(f"params must be a {type(default).__name__}, got {type(params).__name__}")
-        for name, value in vars(params).items():
-            if jnp.shape(value) != jnp.shape(getattr(default, name)):
+        checked = {}
+        for name, wanted in vars(default).items():
+            value = getattr(params, name)
+            if not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
+                raise TypeError(f"params.{name} must be {_kind(wanted)}, got {value!r}")
+            if np.shape(value) != np.shape(wanted):
                 raise TypeError(
-                    f"params.{name} must have the shape {jnp.shape(getattr(default, name))}, got {jnp.shape(value)}; "
-                    "for a batch of params use jax.vmap"
+                    f"params.{name} must be {_kind(wanted)}, got {_kind(value)}; for a batch of params use jax.vmap"
                 )
-        return params
+            checked[name] = jnp.asarray(value, jnp.asarray(wanted).dtype)
+        return params.replace(**checked)
 
     def _observe(self, state: S) -> jax.Array:
         # The views are different programs to XLA. Without the barrier it may fuse the rules into the drawing of one of
@@ -301,30 +318,30 @@ def start_fields() -> dict[str, jax.Array]:
     return {"time": jnp.zeros((), jnp.int32), "score": jnp.zeros((), jnp.int32)}
 
 
-def _look(state: Any) -> dict[str, str]:
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {"type": type(state).__name__} | {
-        jax.tree_util.keystr(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}" for path, leaf in leaves
-    }
+def _kind(value: Any) -> str:
+    """Name the type of a value, arrays by dtype and shape: "int32[2]"."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return type(value).__name__
 
 
 def _check_key(key: jax.Array, method: str, in_axes: str) -> None:
     dtype = getattr(key, "dtype", None)
     is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     is_raw = dtype == np.uint32
-    if not (is_typed or is_raw) or jnp.ndim(key) != int(is_raw):
-        got = f"{dtype}{list(jnp.shape(key))}" if dtype is not None else repr(key)
+    if not (is_typed or is_raw) or np.ndim(key) != int(is_raw):
         raise TypeError(
-            f"key must be one JAX random key, such as jax.random.key(0), got {got}; "
+            f"key must be one JAX random key, such as jax.random.key(0), got {_kind(key)}; "
             f"for a batch of keys use jax.vmap(env.{method}, in_axes={in_axes})"
         )
 
 
 def _checked_action(action: ArrayLike) -> jax.Array:
-    dtype = jnp.result_type(action)
-    if not jnp.issubdtype(dtype, jnp.integer) or jnp.ndim(action) != 0:
+    is_number = isinstance(action, int) and not isinstance(action, bool)
+    is_array = jnp.issubdtype(getattr(action, "dtype", np.dtype(bool)), jnp.integer) and np.shape(action) == ()
+    if not is_number and not is_array:
         raise TypeError(
-            f"action must be an integer scalar from 0 to 4, got {dtype}{list(jnp.shape(action))}; "
+            f"action must be an integer scalar from 0 to 4, got {_kind(action)}; "
             "for a batch of actions use jax.vmap(env.step, in_axes=(0, 0, 0, None))"
         )
     action = jnp.asarray(action)

@@ -1,12 +1,17 @@
 """Uniform choices from words of random bits, cheap enough for a fresh start of every environment at every step.
 
 Under `vmap` the start of a next episode is computed whether it is needed or not, so a game draws all the words it needs
-with one `jax.random.bits` and uses each of them once. There are no sorts and no loops here.
+with one call of `words` and uses each of them once. There are no sorts and no loops here.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+def words(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
+    """Draw random words of 32 bits, uint32[shape]."""
+    return jax.random.bits(key, shape, jnp.uint32)  # by default they would have 64 where jax_enable_x64 is set
 
 
 def below(bits: jax.Array, n: jax.Array | int) -> jax.Array:

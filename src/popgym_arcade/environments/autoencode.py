@@ -12,6 +12,7 @@ from popgym_arcade import sampling
 from popgym_arcade.environment import (
     FIRE,
     LEFT,
+    LEVELS,
     RIGHT,
     Environment,
     Params,
@@ -68,6 +69,8 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
     POMDP frame: the card and the selected suit.
     """
 
+    difficulties = LEVELS
+
     @property
     def cards(self) -> int:
         """The size of the deck."""
@@ -80,7 +83,7 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
 
     def initial_state(self, key: jax.Array, params: AutoEncodeParams) -> AutoEncodeState:
         """Shuffle the deck."""
-        deck = sampling.shuffled_deck(jax.random.bits(key, (self.cards,)), SUITS)
+        deck = sampling.shuffled_deck(sampling.words(key, (self.cards,)), SUITS)
         zero = jnp.zeros((), jnp.int32)
         return AutoEncodeState(**start_fields(), deck=deck, watched=zero, played=zero, choice=zero, right=zero)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import FIRE, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import FIRE, LEVELS, Environment, Params, State, Transition, percent, pytree, start_fields
 from popgym_arcade.environments import board
 from popgym_arcade.graphics import Grid, Readout, Screen, palette, shapes
 
@@ -59,6 +59,8 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
     POMDP frame: the cursor and the mark under it. Both show how many repeats are used up, and the score.
     """
 
+    difficulties = LEVELS
+
     @property
     def side(self) -> int:
         """Rows and columns of the board."""
@@ -80,7 +82,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
 
     def initial_state(self, key: jax.Array, params: BattleShipParams) -> BattleShipState:
         """Hide the fleet and place the cursor."""
-        bits = jax.random.bits(key, (1 + len(SHIPS),))
+        bits = sampling.words(key, (1 + len(SHIPS),))
         ships = jnp.zeros((self.side, self.side), bool)
         for length, word in zip(SHIPS, bits[1:], strict=True):
             ships |= self._place(word, ~ships, length)

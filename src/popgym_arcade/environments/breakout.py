@@ -13,6 +13,7 @@ from popgym_arcade import sampling
 from popgym_arcade.environment import (
     FIRE,
     LEFT,
+    LEVELS,
     RIGHT,
     Environment,
     Params,
@@ -82,6 +83,8 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
     Experiments", 2019; the field is larger here, and nothing in the MDP is hidden.
     """
 
+    difficulties = LEVELS
+
     @property
     def paddle_width(self) -> int:
         """The cells of the paddle."""
@@ -98,7 +101,7 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
 
     def initial_state(self, key: jax.Array, params: BreakoutParams) -> BreakoutState:
         """Build the wall and serve."""
-        col, right = jnp.divmod(sampling.below(jax.random.bits(key), 2 * COLS), 2)
+        col, right = jnp.divmod(sampling.below(sampling.words(key), 2 * COLS), 2)
         return BreakoutState(
             **start_fields(),
             paddle=jnp.full((), (COLS - self.paddle_width) // 2, jnp.int32),

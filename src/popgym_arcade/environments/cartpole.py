@@ -8,7 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade.environment import LEFT, RIGHT, Environment, Params, State, Transition, pytree, start_fields, survival
+from popgym_arcade.environment import (
+    LEFT,
+    LEVELS,
+    RIGHT,
+    Environment,
+    Params,
+    State,
+    Transition,
+    pytree,
+    start_fields,
+    survival,
+)
 from popgym_arcade.graphics import Gauge, Rod, Screen, Slider, palette, shapes
 
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
@@ -63,6 +74,8 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
     Source: A. G. Barto, R. S. Sutton and C. W. Anderson, "Neuronlike adaptive elements that can solve difficult learning
     control problems", 1983.
     """
+
+    difficulties = LEVELS
 
     @property
     def default_params(self) -> CartPoleParams:

@@ -12,6 +12,7 @@ from popgym_arcade import sampling
 from popgym_arcade.environment import (
     DOWN,
     FIRE,
+    LEVELS,
     UP,
     Environment,
     Params,
@@ -66,6 +67,8 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
     POMDP frame: card, question and counter.
     """
 
+    difficulties = LEVELS
+
     @property
     def cards(self) -> int:
         """The size of the deck."""
@@ -83,7 +86,7 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
 
     def initial_state(self, key: jax.Array, params: CountRecallParams) -> CountRecallState:
         """Shuffle both decks."""
-        bits = jax.random.bits(key, (2, self.cards))
+        bits = sampling.words(key, (2, self.cards))
         zero = jnp.zeros((), jnp.int32)
         return CountRecallState(
             **start_fields(),

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import FIRE, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import FIRE, LEVELS, Environment, Params, State, Transition, percent, pytree, start_fields
 from popgym_arcade.environments import board
 from popgym_arcade.graphics import Grid, Readout, Screen, font, palette, shapes
 
@@ -59,6 +59,8 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
     POMDP frame: the cursor and what is under it. Both show how many repeats are used up, and the score.
     """
 
+    difficulties = LEVELS
+
     @property
     def side(self) -> int:
         """Rows and columns of the board."""
@@ -85,7 +87,7 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
 
     def initial_state(self, key: jax.Array, params: MineSweeperParams) -> MineSweeperState:
         """Lay the mines and place the cursor."""
-        bits = jax.random.bits(key, (1 + self.mines,))
+        bits = sampling.words(key, (1 + self.mines,))
         everywhere = jnp.ones((self.side, self.side), bool)
 
         def lay(free: jax.Array, word: jax.Array) -> tuple[jax.Array, None]:

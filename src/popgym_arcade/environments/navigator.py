@@ -14,6 +14,7 @@ from popgym_arcade.environment import (
     DOWN,
     FIRE,
     LEFT,
+    LEVELS,
     RIGHT,
     UP,
     Environment,
@@ -71,6 +72,8 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
     POMDP frame: the same in the first frame; later the agent alone, on an empty grid, also on treasure or TNT.
     """
 
+    difficulties = LEVELS
+
     @property
     def side(self) -> int:
         """Rows and columns of the board."""
@@ -89,7 +92,7 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
 
     def initial_state(self, key: jax.Array, params: NavigatorParams) -> NavigatorState:
         """Place the agent, the treasure, and the TNT."""
-        bits = jax.random.bits(key, (2 + BLOCKS,))
+        bits = sampling.words(key, (2 + BLOCKS,))
         free = jnp.ones((self.side, self.side), bool)
         agent = jnp.stack(sampling.choose(bits[0], free))
         free &= ~board.at(agent, self.side)
@@ -180,14 +183,15 @@ def _glyphs(size: int) -> Sequence[np.ndarray]:
         tnt[:-1, :-1] = palette.VERMILLION
 
     plain = [empty, treasure, tnt]
-    return plain + [_with_agent(image) for image in plain]
+    # Over something it is drawn smaller, so that this can be seen.
+    return [*plain, _with_agent(empty, 0.62), _with_agent(treasure, 0.42), _with_agent(tnt, 0.42)]
 
 
-def _with_agent(cell: np.ndarray) -> np.ndarray:
-    """Draw the agent, a round face or a small cross, so that what it stands on can be seen."""
+def _with_agent(cell: np.ndarray, share: float) -> np.ndarray:
+    """Draw the agent, a round face that fills a share of the cell, or, in a small cell, a cross."""
     image = cell.copy()
-    if len(image) >= 8:
-        middle = board.inside(image, 0.7)
+    if len(image) >= 12:
+        middle = board.inside(image, share)
         shapes.paint(middle, palette.NIGHT, shapes.disc(0.5, 0.5, 0.5))
         shapes.paint(middle, palette.SKY, shapes.disc(0.5, 0.5, 0.4))
         shapes.paint(middle, palette.NIGHT, shapes.union(shapes.disc(0.36, 0.42, 0.08), shapes.disc(0.64, 0.42, 0.08)))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.environment import Environment, Transition, pytree, start_fields
+from popgym_arcade.environment import LEVELS, Environment, Transition, pytree, start_fields
 from popgym_arcade.environments import cartpole
 from popgym_arcade.environments.cartpole import CartPole, CartPoleParams, CartPoleState
 
@@ -30,6 +30,8 @@ class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
     POMDP frame: that of `CartPole`'s POMDP, but drawn from the four numbers plus Gaussian noise, independent and fresh at
         each step, of standard deviation 0.1 / 0.2 / 0.3. It is clipped only where the picture ends.
     """
+
+    difficulties = LEVELS
 
     @property
     def sigma(self) -> float:

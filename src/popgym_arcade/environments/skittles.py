@@ -12,6 +12,7 @@ from popgym_arcade import sampling
 from popgym_arcade.environment import (
     FIRE,
     LEFT,
+    LEVELS,
     RIGHT,
     Environment,
     Params,
@@ -61,6 +62,8 @@ class Skittles(Environment[SkittlesState, Params]):
         player is always shown.
     """
 
+    difficulties = LEVELS
+
     @property
     def first(self) -> int:
         """The first column of the lane."""
@@ -78,7 +81,7 @@ class Skittles(Environment[SkittlesState, Params]):
 
     def initial_state(self, key: jax.Array, params: Params) -> SkittlesState:
         """Place the player on the empty lane."""
-        player = self.first + sampling.below(jax.random.bits(key), self.width)
+        player = self.first + sampling.below(sampling.words(key), self.width)
         no_one = jnp.full(SIDE, NONE, jnp.int32)
         return SkittlesState(**start_fields(), player=player, enemies=no_one, seen=jnp.zeros(SIDE, bool))
 
@@ -86,7 +89,7 @@ class Skittles(Environment[SkittlesState, Params]):
         self, key: jax.Array, state: SkittlesState, action: jax.Array, params: Params
     ) -> Transition[SkittlesState]:
         """Move, and let the enemies fall."""
-        bits = jax.random.bits(key, (2,))
+        bits = sampling.words(key, (2,))
         step = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
         player = jnp.clip(state.player + step, self.first, self.first + self.width - 1)
         newcomer = self.first + sampling.below(bits[0], self.width)

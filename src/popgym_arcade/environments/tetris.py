@@ -14,6 +14,7 @@ from popgym_arcade import sampling
 from popgym_arcade.environment import (
     DOWN,
     LEFT,
+    LEVELS,
     RIGHT,
     UP,
     Environment,
@@ -118,6 +119,8 @@ class Tetris(Environment[TetrisState, TetrisParams]):
     POMDP frame: the same without the locked blocks.
     """
 
+    difficulties = LEVELS
+
     @property
     def previews(self) -> int:
         """How many of the next pieces are shown."""
@@ -137,7 +140,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
 
     def initial_state(self, key: jax.Array, params: TetrisParams) -> TetrisState:
         """Deal the first pieces over an empty board."""
-        deck = sampling.shuffled_deck(jax.random.bits(key, (PIECES,)), PIECES).astype(jnp.int32)
+        deck = sampling.shuffled_deck(sampling.words(key, (PIECES,)), PIECES).astype(jnp.int32)
         dealt = deck[: 1 + self.previews]
         return TetrisState(
             **start_fields(),
@@ -180,7 +183,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         appears = _lines_of(state.previews[0], 0, _START[1])
         topped_out = locks & ~won & jnp.any(board[:_BOX] & appears != 0)
 
-        drawn = sampling.choose(jax.random.bits(key), state.bag[None])[1]
+        drawn = sampling.choose(sampling.words(key), state.bag[None])[1]
         left = state.bag & (np.arange(PIECES) != drawn)
         following = {
             "piece": state.previews[0],

@@ -71,8 +71,14 @@ def _fonts() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return _cut(_LARGE), _cut(_SMALL)
 
 
+def _font(height: int) -> tuple[dict[str, np.ndarray], int]:
+    """Choose the font for a height, and the pixels per dot of it."""
+    large, small = _fonts()
+    return (large, height // 7) if height >= 7 else (small, 1)
+
+
 def glyph(character: str, height: int) -> np.ndarray:
-    """Draw a character, in capitals, with the tallest font that fits into `height` pixels, 5 at least.
+    """Draw a character, in capitals, as large as fits into `height` pixels, 5 at least, by whole dots.
 
     Returns:
         bool[h, w], h <= height, without any margin.
@@ -80,19 +86,17 @@ def glyph(character: str, height: int) -> np.ndarray:
     Raises:
         KeyError: if the fonts lack the character.
     """
-    large, small = _fonts()
-    scale_large, scale_small = height // 7, max(1, height // 5)
-    font, scale = (large, scale_large) if 7 * scale_large >= 5 * scale_small else (small, scale_small)
-    return np.kron(font[character.upper()], np.ones((scale, scale), bool))
+    font, dot = _font(height)
+    return np.kron(font[character.upper()], np.ones((dot, dot), bool))
 
 
 def text(characters: str, height: int) -> np.ndarray:
-    """Draw a line of text as `glyph` draws its characters, one column of the font between two of them."""
+    """Draw a line of text as `glyph` draws its characters, one column of dots between two of them."""
     drawn = [glyph(character, height) for character in characters]
     gap = np.zeros((len(drawn[0]), spacing(height)), bool)
     return np.concatenate([part for mask in drawn for part in (mask, gap)][:-1], axis=1)
 
 
 def spacing(height: int) -> int:
-    """The width of a font column, the gap between two characters, in pixels."""
-    return len(glyph(" ", height)[0]) // (5 if len(glyph(" ", height)) % 7 == 0 else 3)
+    """The width of the gap between two characters, in pixels."""
+    return _font(height)[1]

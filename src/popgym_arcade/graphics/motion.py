@@ -90,9 +90,8 @@ class Gauge:
         last = np.where(right, longest, -shortest)
         first, last = (np.clip(np.rint(bound * _FINE), -32767, 32767).astype(np.int16) for bound in (first, last))
         unlit = background[top : top + height, left : left + width]
-        unlit[(from_axis <= max(0.5, thickness / 14)) | (from_origin <= 0.5) & (from_axis <= thickness / 2)] = (
-            EDGE  # a scale
-        )
+        axis, origin = from_axis <= max(0.5, thickness / 14), (from_origin <= 0.5) & (from_axis <= thickness / 2)
+        unlit[axis | origin] = EDGE  # a scale
         curved = bool(np.ptp(along[:, -1]))
         return cls(top, left, limit, pixels, first[..., None], last[..., None], unlit, colour, curved)
 
@@ -177,5 +176,5 @@ class Slider:
         blank = np.full((height, self.width, 3), self.background, np.uint8)
         strip = np.concatenate([blank, self.picture, blank, blank], 1)
         first = jnp.where(visible, self.width + width // 2 - middle, self.width + width)
-        band = lax.dynamic_slice(jnp.asarray(strip), (0, first, 0), (height, self.width, 3))
+        band = lax.dynamic_slice_in_dim(jnp.asarray(strip), first, self.width, axis=1)
         return Patch(self.top, self.left, band)

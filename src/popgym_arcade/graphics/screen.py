@@ -200,7 +200,7 @@ class Screen:
             height, width = grid.cell
             if isinstance(layer, Stamp):
                 row, col = layer.position
-                corner = grid.top + row * height, grid.left + col * width, 0
+                corner = grid.top + row * height, grid.left + col * width, jnp.zeros_like(row)
                 frame = lax.dynamic_update_slice(frame, _pick(jnp.asarray(grid.glyphs), layer.glyph), corner)
                 continue
             for cols in _groups(grid):
