@@ -30,10 +30,11 @@ def pytree(cls: type[_T]) -> type[_T]:
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls))
 
 
+@pytree
 class _Replace:
     def replace(self, **changes: Any) -> Self:
         """Return a copy with the given fields changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]  # every subclass is a dataclass
+        return dataclasses.replace(self, **changes)
 
 
 @pytree

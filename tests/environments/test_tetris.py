@@ -36,7 +36,7 @@ L_PIECE = [
     {(0, 0), (0, 1), (1, 1), (2, 1)},
 ]
 ALL_PIECES = [I_PIECE, O_PIECE, T_PIECE, S_PIECE, Z_PIECE, J_PIECE, L_PIECE]
-I, O, T = range(3)  # noqa: E741
+I, O, T = range(3)  # noqa: E741  # the names that players give the pieces
 
 
 def cells_of(piece: int, orientation: int, row: int, col: int) -> set[tuple[int, int]]:
