@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade import cli, demo, files, speed, terminal
+from popgym_arcade import cli, files, pictures, speed, terminal
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +112,6 @@ def test_table() -> None:
 
 def test_wall() -> None:
     frames = [np.full((4, 8, 3), shade, np.uint8) for shade in range(5)]
-    wall = demo.wall(frames)
+    wall = pictures.wall(frames)
     assert wall.shape == (2 * 4 + 3 * 12, 3 * 8 + 4 * 12, 3)
     assert {shade for shade in range(5) if np.any(wall == shade)} == set(range(5))

@@ -113,6 +113,12 @@ class Environment(abc.ABC, Generic[S, P]):
     difficulties: ClassVar[tuple[str, ...]] = ("",)
     """The difficulties a game offers; one without a name, unless it says otherwise."""
 
+    steps_per_second: ClassVar[float | None] = None
+    """The pace at which a person plays a game that runs by itself; None, if it waits for the player."""
+
+    idle_action: ClassVar[int] = FIRE
+    """What a person's idleness means in a game that runs by itself: an action without effect."""
+
     difficulty: str = ""
     """One of `difficulties`, by default the first."""
     partial_obs: bool = False

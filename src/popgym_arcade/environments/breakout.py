@@ -84,6 +84,7 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
     """
 
     difficulties = LEVELS
+    steps_per_second = 10
 
     @property
     def paddle_width(self) -> int:

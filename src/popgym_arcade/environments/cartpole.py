@@ -76,6 +76,7 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
     """
 
     difficulties = LEVELS
+    steps_per_second = 15
 
     @property
     def default_params(self) -> CartPoleParams:

@@ -32,6 +32,7 @@ class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
     """
 
     difficulties = LEVELS
+    steps_per_second = 15
 
     @property
     def sigma(self) -> float:

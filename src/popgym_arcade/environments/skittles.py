@@ -63,6 +63,7 @@ class Skittles(Environment[SkittlesState, Params]):
     """
 
     difficulties = LEVELS
+    steps_per_second = 5
 
     @property
     def first(self) -> int:

@@ -120,6 +120,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
     """
 
     difficulties = LEVELS
+    steps_per_second = 5
 
     @property
     def previews(self) -> int:

@@ -1,0 +1,83 @@
+"""Pictures made of frames: rows and walls of them, PNG, GIF and MP4."""
+
+import fractions
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+_GAP = 4
+
+
+def side_by_side(mdp: np.ndarray, pomdp: np.ndarray) -> np.ndarray:
+    """Put the frames of twins, uint8[size, size, 3], next to each other, with a little white between them."""
+    return np.concatenate([mdp, np.full((len(mdp), _GAP, 3), 255, np.uint8), pomdp], axis=1)
+
+
+def wall(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Hang frames of one size in rows of three, with white between them."""
+    columns = min(3, len(frames))
+    height, width, _ = frames[0].shape
+    rows = -(-len(frames) // columns)
+    margin = 3 * _GAP
+    image = np.full((rows * (height + margin) + margin, columns * (width + margin) + margin, 3), 255, np.uint8)
+    for number, frame in enumerate(frames):
+        row, column = divmod(number, columns)
+        top, left = margin + row * (height + margin), margin + column * (width + margin)
+        image[top : top + height, left : left + width] = frame
+    return image
+
+
+def png(image: np.ndarray) -> bytes:
+    """Encode an image, uint8[height, width, 3]."""
+    buffer = io.BytesIO()
+    pillow().fromarray(image).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def gif(frames: Sequence[np.ndarray], milliseconds: int) -> bytes:
+    """Encode an animation that repeats, of images uint8[height, width, 3]."""
+    image = pillow()
+    # One palette for all frames: colours that flicker from frame to frame would be ours, not the game's.
+    palette = image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 4)])).quantize(255)
+    pictures = [image.fromarray(frame).quantize(palette=palette, dither=image.Dither.NONE) for frame in frames]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, optimize=False)
+    return buffer.getvalue()
+
+
+def mp4(frames: Sequence[np.ndarray], frames_per_second: float) -> bytes:
+    """Encode a film, H.264 in MP4, of images uint8[height, width, 3] of one size, an odd row or column left off.
+
+    Raises:
+        ModuleNotFoundError: if PyAV is missing.
+    """
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("films need PyAV: pip install 'popgym-arcade[human]'") from None
+    height, width = (length // 2 * 2 for length in frames[0].shape[:2])
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        rate = fractions.Fraction(frames_per_second).limit_denominator(1000)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "15"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def pillow() -> Any:
+    """Return Pillow's module `Image`.
+
+    Raises:
+        ModuleNotFoundError: if Pillow is missing; it names the extra to install.
+    """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("pictures need Pillow: pip install 'popgym-arcade[demo]'") from None
+    return Image
