@@ -1,4 +1,4 @@
-"""The command line: `popgym-arcade list | demo | benchmark`."""
+"""The command line: `popgym-arcade list | play | demo | benchmark`."""
 
 import argparse
 import pathlib
@@ -30,6 +30,22 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("list", help="list the games")
     command.set_defaults(run=_list)
+
+    command = commands.add_parser("play", help="play a game yourself", description="Play a game yourself.")
+    command.add_argument("game", nargs="?", metavar="GAME", help="a name such as NavigatorEasy (default: choose one)")
+    command.add_argument("--partial", action="store_true", help="begin in the POMDP view")
+    command.add_argument("--seed", type=_integer(0, (1 << 32) - 1), help="seed of the first episode (default: random)")
+    command.add_argument(
+        "--obs-size", type=_integer(64, 512), help="size of the frames (default: 128, or what fits into the terminal)"
+    )
+    command.add_argument("--fps", type=_positive, help="steps per second of games that run by themselves, and of replays")
+    command.add_argument("--record", type=pathlib.Path, metavar="FILE", help="write what you see to a .gif or .mp4 file")
+    command.add_argument(
+        "--log", type=pathlib.Path, metavar="FILE", help="write actions and rewards to a new JSON lines file"
+    )
+    command.add_argument("--replay", type=pathlib.Path, metavar="FILE", help="show again what was written by --log")
+    command.add_argument("--terminal", action="store_true", help="play in this terminal instead of a window")
+    command.set_defaults(run=_play)
 
     command = commands.add_parser("demo", help="play random games in big batches, and draw a sheet and an animation")
     _add_batch(command, num_envs=256, seconds=0.5)
@@ -90,6 +106,35 @@ def _list(options: argparse.Namespace) -> int:
         summary = (type(env).__doc__ or "").strip().partition("\n")[0]
         rows.append([name.ljust(22) + summary, str(params.max_steps_in_episode)])
     print(terminal.table(["game", "steps"], rows))
+    return 0
+
+
+def _play(options: argparse.Namespace) -> int:
+    from popgym_arcade.play import start
+
+    if options.replay is None:
+        start.play(
+            options.game,
+            partial_obs=options.partial,
+            seed=options.seed,
+            obs_size=options.obs_size,
+            fps=options.fps,
+            in_terminal=options.terminal,
+            log_path=options.log,
+            film_path=options.record,
+        )
+    else:
+        given = {"GAME": options.game, "--partial": options.partial, "--seed": options.seed, "--log": options.log}
+        for name, value in given.items():
+            if value not in (None, False):
+                raise ValueError(f"--replay shows what was logged: it cannot be combined with {name}")
+        start.replay(
+            options.replay,
+            obs_size=options.obs_size,
+            fps=options.fps,
+            in_terminal=options.terminal,
+            film_path=options.record,
+        )
     return 0
 
 

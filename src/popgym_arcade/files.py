@@ -27,3 +27,16 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def check_writable(path: pathlib.Path) -> None:
+    """Make the folder of a file, and see that files can be written there.
+
+    Raises:
+        OSError: if not.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
