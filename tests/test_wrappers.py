@@ -83,12 +83,13 @@ class Scripted:
 @jax.jit
 def play_script(rewards: jax.Array, dones: jax.Array) -> Any:
     env = LogWrapper(Scripted())
+    key = jax.random.key(0)
 
     def body(state: Any, _: Any) -> Any:
-        _, state, _, _, info = env.step(None, state, 0, (rewards, dones))
+        _, state, _, _, info = env.step(key, state, 0, (rewards, dones))
         return state, (state, info)
 
-    return jax.lax.scan(body, env.reset(None)[1], length=STEPS)[1]
+    return jax.lax.scan(body, env.reset(key)[1], length=STEPS)[1]
 
 
 @hypothesis.settings(deadline=None, max_examples=50)
