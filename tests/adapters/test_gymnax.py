@@ -250,7 +250,7 @@ def test_rollouts(tiny: tuple[Any, Any]) -> None:
     assert total.shape == (ENVS, 1)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "pqn"])
+@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("pqn", marks=pytest.mark.slow)])
 def test_rejax(algorithm: str) -> None:
     with warnings.catch_warnings():
         # distrax, which rejax imports, imports tensorflow-probability, which uses names that jax is about to drop.
