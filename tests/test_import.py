@@ -37,6 +37,7 @@ def test_the_core_needs_jax_and_numpy_alone() -> None:
         "import jax, jax.numpy\n"
         "before = {name.partition('.')[0] for name in sys.modules}\n"
         "import popgym_arcade, popgym_arcade.experts, popgym_arcade.testing\n"
+        "import popgym_arcade.wrappers, popgym_arcade.adapters\n"
         "new = {name.partition('.')[0] for name in sys.modules} - before - set(sys.stdlib_module_names)\n"
         "assert new == {'popgym_arcade'}, new\n"
     )

@@ -1,6 +1,6 @@
 """POPGym Arcade: pixel games that test memory, on accelerators. Every game is an MDP and its partially observable twin."""
 
-from popgym_arcade import experts, registration, testing
+from popgym_arcade import experts, registration, testing, wrappers
 from popgym_arcade.environment import Environment, Params, State
 from popgym_arcade.registration import make, register
 
@@ -16,6 +16,7 @@ __all__ = [
     "register",
     "registered_envs",
     "testing",
+    "wrappers",
 ]
 
 registered_envs: tuple[str, ...]
