@@ -126,7 +126,7 @@ def _play(options: argparse.Namespace) -> int:
     else:
         given = {"GAME": options.game, "--partial": options.partial, "--seed": options.seed, "--log": options.log}
         for name, value in given.items():
-            if value not in (None, False):
+            if value is not None and value is not False:
                 raise ValueError(f"--replay shows what was logged: it cannot be combined with {name}")
         start.replay(
             options.replay,

@@ -123,8 +123,8 @@ class Window:
         share = width // max(1, len(page.frames))
         for number, frame in enumerate(page.frames):
             size = len(frame)
-            room = min(share, height)
-            size = room // size * size or max(1, room)
+            room = max(1, min(share, height))
+            size = room // size * size or room
             picture = self._pygame.surfarray.make_surface(np.swapaxes(frame, 0, 1))
             picture = self._pygame.transform.scale(picture, (size, size))
             x, y = left + share * number + (share - size) // 2, top + (height - size) // 2
