@@ -37,7 +37,7 @@ Game = type[Environment[Any, Any]]
 EPISODES = 1_000
 """Episodes behind each figure."""
 _CANDIDATES = 63
-_FILMED_STEPS = 200
+_HALF = 100  # frames from the start of a long episode, and from its end
 _OBS_SIZE = 128
 _PAUSE = 1_200  # milliseconds, on the first frame and on the last one
 _MADE = "<!-- Made by docs/make.py from the docstrings of the code and from returns.json: edit those. -->"
@@ -124,7 +124,7 @@ def film(env: Environment[Any, Any], player: str) -> bytes:
 
 
 def episode_frames(env: Environment[Any, Any], player: str) -> list[np.ndarray]:
-    """Play an episode of typical length and draw it, or its end, as the MDP shows it and, beside that, as the POMDP does."""
+    """Play an episode of median length and draw it, or its start and end: the MDP on the left, the POMDP on the right."""
     policy = PLAYERS[player](env)
     keys = jax.random.split(jax.random.key(1), _CANDIDATES)
     lengths = np.asarray(jax.jit(jax.vmap(lambda key: experts.play(env, policy, key).length))(keys))
@@ -142,7 +142,9 @@ def episode_frames(env: Environment[Any, Any], player: str) -> list[np.ndarray]:
     states = [env.reset(key_start)[1]]
     for _ in range(lengths[median]):
         states.append(turn(states[-1]))
-    shown = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states[-_FILMED_STEPS:])
+    if len(states) > 2 * _HALF:
+        states = states[:_HALF] + states[-_HALF:]
+    shown = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     views = {"MDP": env, "POMDP": env.twin}
     drawn = [_under(name, np.asarray(jax.jit(jax.vmap(view.get_obs))(shown))) for name, view in views.items()]
     return [pictures.side_by_side(mdp, pomdp) for mdp, pomdp in zip(*drawn, strict=True)]
@@ -192,8 +194,8 @@ def _page(game: Game, figures: dict[str, Any]) -> str:
         f"# {game.__name__}",
         f"{summary} Names: {', '.join(f'`{game.__name__}{level}`' for level in game.difficulties)}.",
         _table(["The expert", "A random player"], [films]),
-        f"The same episode in both views, of `{env.name}`: the one of median length among {_CANDIDATES}, "
-        f"or its last {_FILMED_STEPS} frames if it is longer.",
+        f"One episode of `{env.name}` each, in both views: the one of median length among {_CANDIDATES}. Of one longer than "
+        f"{2 * _HALF} frames there are the first {_HALF} and the last {_HALF}.",
         "## Rules",
         _definitions(rules),
         f"A person plays it at {pace:g} steps per second." if pace else "The game waits for its player.",
