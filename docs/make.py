@@ -106,7 +106,7 @@ def measure(env: Environment[Any, Any], player: str, episodes: int, seed: int) -
         "standard_error": totals.std(ddof=1) / np.sqrt(episodes),
         "lowest": totals.min(),
         "highest": totals.max(),
-        "mean_length": np.mean(played.length),
+        "mean_length": np.asarray(played.length).mean(),
     }
     return {"episodes": episodes} | {name: round(float(value), 5) for name, value in found.items()}
 
@@ -117,8 +117,9 @@ def measure(env: Environment[Any, Any], player: str, episodes: int, seed: int) -
 def film(env: Environment[Any, Any], player: str) -> bytes:
     """Film an episode as both twins see it: a GIF."""
     frames = episode_frames(env, player)
-    # Long episodes are shown faster than short ones.
-    milliseconds = min(max(9_000 // len(frames), 60), 300) // 10 * 10
+    # Short episodes at the pace at which a person plays, long ones faster. A GIF counts hundredths of a second.
+    pace = 1_000 / (env.steps_per_second or 3)
+    milliseconds = int(min(max(9_000 / len(frames), 60), pace)) // 10 * 10
     pause = _PAUSE // milliseconds
     return pictures.gif([frames[0]] * pause + frames + [frames[-1]] * pause, milliseconds)
 

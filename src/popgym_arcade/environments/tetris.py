@@ -119,8 +119,8 @@ class Tetris(Environment[TetrisState, TetrisParams]):
     POMDP frame: the same without the locked blocks.
     Memory: all locked blocks, to the end: where each piece came to rest, and what sank when lines were cleared. The score
         and the lines to go tell that a line was cleared, not which.
-    Winning: keep the stack low, even and without holes. The expert compares the places that the falling piece can reach and
-        where it comes to rest straight down, by height, holes and steps of what is left; it ignores the previews.
+    Winning: keep the stack low, even and without holes. The expert looks at every place where the falling piece can still
+        come to rest straight down, and takes the one that leaves the least height, holes and steps; it ignores the previews.
     """
 
     difficulties = LEVELS
