@@ -68,13 +68,13 @@ def test_figures() -> None:
 @pytest.mark.parametrize("player", make.PLAYERS)
 @pytest.mark.parametrize("name", IDS)
 def test_figures_hold(name: str, player: str) -> None:
-    """Other episodes, fewer of them, agree within five standard errors, and within rounding where all returns are alike."""
+    """Other episodes, fewer of them, agree within five standard errors and 0.005, for what is too rare to show in them."""
     written = FIGURES[name][player]
     env, _ = popgym_arcade.make(name)
     found = make.measure(env, player, episodes=100, seed=1)
     deviation = written["standard_error"] * np.sqrt(written["episodes"])
     tolerance = 5 * deviation * np.sqrt(1 / written["episodes"] + 1 / found["episodes"])
-    assert found["mean"] == pytest.approx(written["mean"], abs=tolerance + 1e-4)
+    assert found["mean"] == pytest.approx(written["mean"], abs=tolerance + 0.005)
 
 
 @pytest.mark.parametrize("path", GIFS, ids=lambda path: path.stem)
