@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all lint benchmark clean
+.PHONY: help demo test test-all lint docs benchmark clean
 
 help:
 	@echo "make demo       random play of all games in big batches, pictures in out/"
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the longer proofs"
+	@echo "make docs       make the gallery, the measured returns and the games' pages anew"
 	@echo "make benchmark  compare the speed with popgym-arcade 0.0.7, which gets an environment of its own"
 	@echo "make clean      remove what these commands installed"
 
@@ -26,6 +27,9 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/demo
+	$(BIN)/python docs/make.py
 
 benchmark: $(VENV)/demo
 	$(BIN)/python benchmarks/compare.py

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 _GAP = 4
+_COLOURS = 255  # of a GIF; one more says that a pixel stays as it was
 
 
 def side_by_side(mdp: np.ndarray, pomdp: np.ndarray) -> np.ndarray:
@@ -37,14 +38,29 @@ def png(image: np.ndarray) -> bytes:
 
 
 def gif(frames: Sequence[np.ndarray], milliseconds: int) -> bytes:
-    """Encode an animation that repeats, of images uint8[height, width, 3]."""
-    image = pillow()
-    # One palette for all frames: colours that flicker from frame to frame would be ours, not the game's.
-    palette = image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 4)])).quantize(255)
-    pictures = [image.fromarray(frame).quantize(palette=palette, dither=image.Dither.NONE) for frame in frames]
+    """Encode an animation that repeats, of images uint8[height, width, 3]; exactly, if they have 255 colours at most."""
+    pictures = _with_one_palette(frames)
     buffer = io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, optimize=False)
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, optimize=True)
     return buffer.getvalue()
+
+
+def _with_one_palette(frames: Sequence[np.ndarray]) -> list[Any]:
+    # One palette for all frames: colours that flicker from frame to frame would be ours, not the game's.
+    image = pillow()
+    codes = [frame @ np.array([1 << 16, 1 << 8, 1], np.uint32) for frame in frames]
+    numbers = np.zeros(1 << 24, np.uint8)
+    for code in codes:
+        numbers[code] = 1
+    colours = np.flatnonzero(numbers)
+    if len(colours) > _COLOURS:
+        palette = image.fromarray(np.concatenate([*frames[:: max(1, len(frames) // 4)], frames[-1]])).quantize(_COLOURS)
+        return [image.fromarray(frame).quantize(palette=palette, dither=image.Dither.NONE) for frame in frames]
+    numbers[colours] = np.arange(len(colours))
+    pictures = [image.fromarray(numbers[code]) for code in codes]
+    for picture in pictures:
+        picture.putpalette(np.stack([colours >> 16, colours >> 8, colours], 1).astype(np.uint8).tobytes())
+    return pictures
 
 
 def mp4(frames: Sequence[np.ndarray], frames_per_second: float) -> bytes:

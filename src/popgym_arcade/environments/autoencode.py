@@ -67,6 +67,10 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
     Reward: 1 / cards for each card named rightly. The return lies in [0, 1], the best one is 1.
     MDP frame: the card, the selected suit, and all cards seen so far in lines, those already played crossed out.
     POMDP frame: the card and the selected suit.
+    Memory: all cards in their order, and how many of them are named already. The last card is needed at once, the first
+        one at the very end.
+    Winning: name the last card, then the one before it, and so on. The expert turns to the right suit the shorter way, two
+        steps at most, and never errs.
     """
 
     difficulties = LEVELS

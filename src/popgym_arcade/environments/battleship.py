@@ -57,6 +57,10 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         [-1, 1], the best one is 1.
     MDP frame: the cursor and every shot, X for hits and O for misses.
     POMDP frame: the cursor and the mark under it. Both show how many repeats are used up, and the score.
+    Memory: which cells have been shot, and which of them were hits, to the end: a mark is seen again only when the cursor
+        comes back to it. The score tells that a shot hit, not where.
+    Winning: shoot beside what was hit, and nowhere twice. Misses cost time alone, and the clock allows a walk over the whole
+        board with a shot at every cell. The expert knows the fleet and goes from ship cell to nearest ship cell.
     """
 
     difficulties = LEVELS

@@ -78,6 +78,10 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
         fraction of bricks left. The return lies in [-1, 1], the best one is 1.
     MDP frame: paddle, bricks, and the ball, with a tail that tells where it comes from.
     POMDP frame: paddle, bricks, and the ball without a tail while it rises, not at all while it falls.
+    Memory: where the ball was in earlier frames. Two of them tell where a rising ball goes; once it has turned, its way down
+        must be carried on unseen, for up to 18 steps, off the walls and off the bricks that vanish.
+    Winning: be where the ball comes down, then the wall falls by itself. The expert keeps the middle of the paddle under the
+        ball, which never moves sideways faster than the paddle, and never loses it.
 
     Source: K. Young and T. Tian, "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning
     Experiments", 2019; the field is larger here, and nothing in the MDP is hidden.

@@ -70,6 +70,10 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
     MDP frame: cart and pole, an arrow for the cart's velocity, a curved arrow for the pole's angular velocity. The arrows
         grow with the speed, evenly, up to 5 m/s and 5 rad/s.
     POMDP frame: the same in the first frame, later the arrows alone.
+    Memory: where the cart is and how far the pole leans, for the whole episode. They are seen once, in the first frame;
+        from then on they must be worked out by adding up the speeds that the arrows tell.
+    Winning: push the cart under the pole, to the side to which it leans and falls, before it falls too fast. The expert
+        pushes by the sign of a weighted sum of the four numbers, and never loses.
 
     Source: A. G. Barto, R. S. Sutton and C. W. Anderson, "Neuronlike adaptive elements that can solve difficult learning
     control problems", 1983.

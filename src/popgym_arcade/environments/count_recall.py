@@ -65,6 +65,8 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
     Reward: 1 / cards for each right answer. The return lies in [0, 1], the best one is 1.
     MDP frame: card, question, counter, and all cards dealt in earlier turns, in lines.
     POMDP frame: card, question and counter.
+    Memory: how many cards of each suit were dealt in earlier turns, until the last card. Their order does not matter.
+    Winning: bring the counter to the number of such cards, then fire. The expert counts the deck itself and never errs.
     """
 
     difficulties = LEVELS

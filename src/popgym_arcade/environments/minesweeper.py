@@ -57,6 +57,10 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
         return lies in [-1, 1], the best one is 1.
     MDP frame: the cursor and, on every uncovered cell, how many of its 8 neighbours are mines.
     POMDP frame: the cursor and what is under it. Both show how many repeats are used up, and the score.
+    Memory: which cells are uncovered, and their numbers, to the end: where a mine must be follows from several numbers, of
+        which one at a time is seen.
+    Winning: uncover the cells that the numbers show to be safe; where they leave it open, as they do at the start, guess.
+        The expert knows the mines and uncovers the safe cells line by line, to and fro.
     """
 
     difficulties = LEVELS

@@ -70,6 +70,8 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         one is 1 minus the price of the shortest way.
     MDP frame: agent, treasure and TNT.
     POMDP frame: the same in the first frame; later the agent alone, on an empty grid, also on treasure or TNT.
+    Memory: where the treasure and the TNT on the way to it lie, from the first frame until the treasure is taken.
+    Winning: walk around the TNT the shortest way and fire on the treasure. The expert does just that.
     """
 
     difficulties = LEVELS

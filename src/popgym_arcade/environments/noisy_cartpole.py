@@ -29,6 +29,10 @@ class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
     MDP frame: that of `CartPole`, without noise.
     POMDP frame: that of `CartPole`'s POMDP, but drawn from the four numbers plus Gaussian noise, independent and fresh at
         each step, of standard deviation 0.1 / 0.2 / 0.3. It is clipped only where the picture ends.
+    Memory: where the cart is and how far the pole leans, as in `CartPole`, and also what many earlier frames showed: the
+        noise has mean zero, so that several frames, with the pushes between them, tell the speeds better than one.
+    Winning: as in `CartPole`, but with an estimate of the four numbers. The expert balances by the true ones, and never
+        loses.
     """
 
     difficulties = LEVELS

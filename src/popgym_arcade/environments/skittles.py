@@ -60,6 +60,10 @@ class Skittles(Environment[SkittlesState, Params]):
     MDP frame: the lane, the player and all enemies.
     POMDP frame: the same, but each enemy is hidden with probability one half, drawn afresh for each at each step. The
         player is always shown.
+    Memory: the columns of the enemies seen in earlier frames, for up to nine steps each: an enemy falls straight down, so
+        that one look at it tells where it will be. One in 512 comes down without being seen before it hits.
+    Winning: never stay below an enemy that is one row away. The expert steps aside then, towards the middle, else it stays,
+        and it is never hit.
     """
 
     difficulties = LEVELS

@@ -117,6 +117,10 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         best one is 1.
     MDP frame: the board, the falling piece, the previews, the pieces left in the bag, and the lines to go.
     POMDP frame: the same without the locked blocks.
+    Memory: all locked blocks, to the end: where each piece came to rest, and what sank when lines were cleared. The score
+        and the lines to go tell that a line was cleared, not which.
+    Winning: keep the stack low, even and without holes. The expert looks at every place where the falling piece can still
+        come to rest straight down, and takes the one that leaves the least height, holes and steps; it ignores the previews.
     """
 
     difficulties = LEVELS

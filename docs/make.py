@@ -1,0 +1,326 @@
+"""Make the gallery and the games' pages: `python docs/make.py` (some minutes), or with names of games, of those alone.
+
+It plays every game, with the expert and at random, and writes
+
+    docs/games/returns.json     what both players reach, measured
+    docs/gallery/*.gif          an episode of each, seen by both twins; one of the example in docs/your-own-game.md, too
+    docs/games/*.md             a page per game and an index, from the docstrings of the games and the figures above
+
+`python docs/make.py --pages` writes the last of these alone, in a second. Tests compare the pages with the code.
+"""
+
+import argparse
+import ast
+import inspect
+import json
+import pathlib
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from popgym_arcade import environments, experts, files, pictures, terminal
+from popgym_arcade.environment import LEVELS, Environment
+from popgym_arcade.graphics import font, palette, shapes
+
+DOCS = pathlib.Path(__file__).parent
+GALLERY, PAGES = DOCS / "gallery", DOCS / "games"
+RETURNS = PAGES / "returns.json"
+OWN_GAME = DOCS / "your-own-game.md"
+PLAYERS = {"expert": experts.expert, "random": experts.random_player}
+Game = type[Environment[Any, Any]]
+
+EPISODES = 1_000
+"""Episodes behind each figure."""
+_CANDIDATES = 63
+_HALF = 100  # frames from the start of a long episode, and from its end
+_OBS_SIZE = 128
+_PAUSE = 1_200  # milliseconds, on the first frame and on the last one
+_MADE = "<!-- Made by docs/make.py from the docstrings of the code and from returns.json: edit those. -->"
+
+
+def main() -> None:
+    """Make what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("games", nargs="*", metavar="GAME", help="games to play, such as Navigator (default: all)")
+    parser.add_argument("--pages", action="store_true", help="write the pages alone, from the figures that there are")
+    options = parser.parse_args()
+    names = [game.__name__ for game in environments.GAMES]
+    if unknown := set(options.games) - set(names):
+        parser.error(f"no such game: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if not options.pages:
+        for game in environments.GAMES:
+            if game.__name__ in (options.games or names):
+                _play(game)
+        if not options.games:
+            terminal.show_progress("the example: filming")
+            _write(GALLERY / "your-own-game.gif", film(own_game()(obs_size=_OBS_SIZE), "random"))
+    for path, text in pages().items():
+        _write(path, text.encode())
+    terminal.show_progress("")
+
+
+def _play(game: Game) -> None:
+    """Measure and film a game."""
+    figures = json.loads(RETURNS.read_text()) if RETURNS.exists() else {}
+    for player in PLAYERS:
+        for level in game.difficulties:
+            env = game(difficulty=level)
+            terminal.show_progress(f"{env.name}, {player}: playing {EPISODES} episodes")
+            figures.setdefault(env.name, {})[player] = measure(env, player, EPISODES, seed=0)
+        terminal.show_progress(f"{game.__name__}, {player}: filming")
+        _write(GALLERY / f"{slug(game)}-{player}.gif", film(game(obs_size=_OBS_SIZE), player))
+    ordered = {name: figures[name] for name in _ids() if name in figures}
+    _write(RETURNS, (json.dumps(ordered, indent=1) + "\n").encode())
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        files.write_whole(path, content)
+
+
+def _ids() -> list[str]:
+    return [game.__name__ + level for game in environments.GAMES for level in game.difficulties]
+
+
+def slug(game: Game) -> str:
+    """The name of a game's page and of its animations: that of its module."""
+    return game.__module__.rpartition(".")[2]
+
+
+# Figures.
+
+
+def measure(env: Environment[Any, Any], player: str, episodes: int, seed: int) -> dict[str, float]:
+    """Play episodes and return the figures of their returns and lengths."""
+    policy = PLAYERS[player](env)
+    play = jax.jit(jax.vmap(lambda key: experts.play(env, policy, key)))
+    played = play(jax.random.split(jax.random.key(seed), episodes))
+    totals = np.asarray(played.total, np.float64)
+    found = {
+        "mean": totals.mean(),
+        "standard_error": totals.std(ddof=1) / np.sqrt(episodes),
+        "lowest": totals.min(),
+        "highest": totals.max(),
+        "mean_length": np.asarray(played.length).mean(),
+    }
+    return {"episodes": episodes} | {name: round(float(value), 5) for name, value in found.items()}
+
+
+# Films.
+
+
+def film(env: Environment[Any, Any], player: str) -> bytes:
+    """Film an episode as both twins see it: a GIF."""
+    frames = episode_frames(env, player)
+    # Short episodes at the pace at which a person plays, long ones faster. A GIF counts hundredths of a second.
+    pace = 1_000 / (env.steps_per_second or 3)
+    milliseconds = int(min(max(9_000 / len(frames), 60), pace)) // 10 * 10
+    pause = _PAUSE // milliseconds
+    return pictures.gif([frames[0]] * pause + frames + [frames[-1]] * pause, milliseconds)
+
+
+def episode_frames(env: Environment[Any, Any], player: str) -> list[np.ndarray]:
+    """Play an episode of median length and draw it, or its start and end: the MDP on the left, the POMDP on the right."""
+    policy = PLAYERS[player](env)
+    keys = jax.random.split(jax.random.key(1), _CANDIDATES)
+    lengths = np.asarray(jax.jit(jax.vmap(lambda key: experts.play(env, policy, key).length))(keys))
+    median = np.argsort(lengths, kind="stable")[_CANDIDATES // 2]
+
+    # The keys of `experts.play`, so that it is the episode of that length.
+    key_start, key_play = jax.random.split(keys[median])
+
+    @jax.jit
+    def turn(state: Any) -> Any:
+        key_action, key_step = jax.random.split(jax.random.fold_in(key_play, state.time))
+        action = policy(key_action, state, env.default_params)
+        return env.step_env(key_step, state, action)[1]
+
+    states = [env.reset(key_start)[1]]
+    for _ in range(lengths[median]):
+        states.append(turn(states[-1]))
+    if len(states) > 2 * _HALF:
+        states = states[:_HALF] + states[-_HALF:]
+    shown = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    views = {"MDP": env, "POMDP": env.twin}
+    drawn = [_under(name, np.asarray(jax.jit(jax.vmap(view.get_obs))(shown))) for name, view in views.items()]
+    return [pictures.side_by_side(mdp, pomdp) for mdp, pomdp in zip(*drawn, strict=True)]
+
+
+def _under(caption: str, frames: np.ndarray) -> list[np.ndarray]:
+    bar = shapes.tile(13, frames.shape[2], palette.EDGE)
+    shapes.stencil(bar, palette.WHITE, font.text(caption, 7))
+    return [np.concatenate([bar, frame]) for frame in frames]
+
+
+def own_game() -> Game:
+    """The game that docs/your-own-game.md writes."""
+    namespace: dict[str, Any] = {}
+    exec(compile(blocks(OWN_GAME)[0], str(OWN_GAME), "exec"), namespace)
+    return namespace["Pairs"]
+
+
+def blocks(page: pathlib.Path) -> list[str]:
+    """The blocks of Python on a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+# Pages.
+
+
+def pages() -> dict[pathlib.Path, str]:
+    """Write the text of all pages, by their paths."""
+    figures = json.loads(RETURNS.read_text())
+    written = {PAGES / f"{slug(game)}.md": _page(game, figures) for game in environments.GAMES}
+    return written | {PAGES / "README.md": _index(figures)}
+
+
+_FRAMES = ("MDP frame", "POMDP frame")
+_NOT_RULES = {*_FRAMES, "Memory", "Winning", "Source"}
+
+
+def _page(game: Game, figures: dict[str, Any]) -> str:
+    env = game()
+    summary, told = sections(game)
+    rules = {label: text for label, text in told.items() if label not in _NOT_RULES}
+    pace = game.steps_per_second
+    films = [f"![{game.__name__}, {player}](../gallery/{slug(game)}-{player}.gif)" for player in PLAYERS]
+    state = type(jax.eval_shape(env.reset, jax.random.key(0))[1])
+    parts = [
+        _MADE,
+        f"# {game.__name__}",
+        f"{summary} Names: {', '.join(f'`{game.__name__}{level}`' for level in game.difficulties)}.",
+        _table(["The expert", "A random player"], [films]),
+        f"One episode of `{env.name}` each, in both views: the one of median length among {_CANDIDATES}. Of one longer than "
+        f"{2 * _HALF} frames there are the first {_HALF} and the last {_HALF}.",
+        "## Rules",
+        _definitions(rules),
+        f"A person plays it at {pace:g} steps per second." if pace else "The game waits for its player.",
+        "Numbers with slashes are those of Easy / Medium / Hard. [All games](README.md) share the actions `0` up, `1` down, "
+        "`2` left, `3` right, `4` fire.",
+        "## What is seen",
+        _definitions({label: told[label] for label in _FRAMES}),
+        "## What must be remembered",
+        _sentence(told["Memory"]),
+        "## How to win",
+        _sentence(told["Winning"]),
+        "## Returns",
+        _returns(game, figures),
+        "The expert sees the whole state; the random player takes all five actions with the same probability. Returns are "
+        f"undiscounted, {_episodes(figures)} each; ± is the standard error of the mean.",
+        "## Numbers",
+        _numbers(game),
+        "Numbers under `params` can be changed with `params.replace(...)`, the others follow from the difficulty.",
+        "## State",
+        " ".join((state.__doc__ or "").split()),
+        _table(["field", "what it is, and who sees it"], [[f"`{name}`", doc] for name, doc in field_docs(state).items()]),
+        *([f"Source: {told['Source']}"] if "Source" in told else []),
+        f"Code: [`{slug(game)}.py`](../../src/popgym_arcade/environments/{slug(game)}.py).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _index(figures: dict[str, Any]) -> str:
+    rows = []
+    for game in environments.GAMES:
+        reached = figures[game.__name__ + LEVELS[0]]
+        page, name = f"{slug(game)}.md", game.__name__
+        rows.append(
+            [
+                f"[![{name}](../gallery/{slug(game)}-expert.gif)]({page})",
+                f"**[{name}]({page})**<br>{sections(game)[0]}",
+                *(f"{_number(reached[player]['mean'], 2)}" for player in PLAYERS),
+            ]
+        )
+    parts = [
+        _MADE,
+        "# The games",
+        "In each animation the expert plays; the MDP is on the left and its twin, the POMDP, on the right. The last columns "
+        f"are mean returns of the expert and of a random player in `{LEVELS[0]}`, {_episodes(figures)} each.",
+        _table(["", "", "expert", "random"], rows),
+        f"Each game comes in {', '.join(f'`{level}`' for level in LEVELS)}; its name is put together of both, as in "
+        f"`{environments.GAMES[-1].__name__}{LEVELS[-1]}`.",
+        "**Actions.** `0` up, `1` down, `2` left, `3` right, `4` fire; those that a game has no use for do nothing.",
+        "**Score.** At the top of every frame stands the return so far in percent.",
+        "**Your own.** [Write your own game](../your-own-game.md).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def sections(game: Game) -> tuple[str, dict[str, str]]:
+    """Split the docstring of a game into its first sentence and its labelled paragraphs."""
+    first, *labelled = re.split(r"^([A-Z][\w ]+): ", inspect.getdoc(game) or "", flags=re.MULTILINE)
+    texts = [" ".join(text.split()) for text in labelled[1::2]]
+    return " ".join(first.split()), dict(zip(labelled[::2], texts, strict=True))
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """The docstrings of the fields of a dataclass, in their order, "" where there is none; Python does not keep them."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # pyright: ignore[reportAttributeAccessIssue]
+        for statement, following in zip(body, [*body[1:], None], strict=True):
+            match statement, following:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    docs[name] = " ".join(text.split())
+                case ast.AnnAssign(target=ast.Name(name)), _:
+                    docs[name] = ""
+    return docs
+
+
+def _returns(game: Game, figures: dict[str, Any]) -> str:
+    rows = []
+    for level in game.difficulties:
+        for player, found in figures[game.__name__ + level].items():
+            mean = f"{_number(found['mean'])} ± {_number(found['standard_error'])}"
+            spread = f"{_number(found['lowest'])} to {_number(found['highest'])}"
+            rows.append([level, player, mean, spread, f"{found['mean_length']:.0f}"])
+    return _table(["", "player", "mean return", "lowest to highest", "mean steps"], rows)
+
+
+def _episodes(figures: dict[str, Any]) -> str:
+    counts = {found["episodes"] for players in figures.values() for found in players.values()}
+    return f"{' or '.join(f'{count:,}' for count in sorted(counts))} episodes"
+
+
+def _numbers(game: Game) -> str:
+    envs = [game(difficulty=level) for level in game.difficulties]
+    rows = []
+    for name, member in vars(game).items():
+        if isinstance(member, property) and name != "default_params":
+            values = [_value(getattr(env, name)) for env in envs]
+            rows.append([f"`env.{name}`", (member.__doc__ or "").partition("\n")[0], *values])
+    for name, doc in field_docs(type(envs[0].default_params)).items():
+        rows.append([f"`params.{name}`", doc, *(_value(getattr(env.default_params, name)) for env in envs)])
+    return _table(["", "", *game.difficulties], rows)
+
+
+def _value(value: Any) -> str:
+    return ", ".join(f"{number:.4g}" for number in np.ravel(value).tolist())
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _sentence(text: str) -> str:
+    """Begin with a capital, and let games that are mentioned be links."""
+    for game in environments.GAMES:
+        text = text.replace(f"`{game.__name__}`", f"[{game.__name__}]({slug(game)}.md)")
+    return text[0].upper() + text[1:]
+
+
+def _definitions(paragraphs: dict[str, str]) -> str:
+    return "\n\n".join(f"**{label}.** {_sentence(text)}" for label, text in paragraphs.items())
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+
+
+if __name__ == "__main__":
+    main()
