@@ -41,3 +41,7 @@ def test_the_core_needs_jax_and_numpy_alone() -> None:
         "new = {name.partition('.')[0] for name in sys.modules} - before - set(sys.stdlib_module_names)\n"
         "assert new == {'popgym_arcade'}, new\n"
     )
+
+
+def test_gymnasium_alone_imports_no_jax() -> None:
+    run("import sys, gymnasium\nassert not {'jax', 'popgym_arcade'} & set(sys.modules)")

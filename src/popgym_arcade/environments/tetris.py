@@ -235,8 +235,8 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         """Lead the piece to the place with the best outlook.
 
         Places are those where it comes to rest when it falls straight down. Which of them can be reached in time is worked
-        out for every orientation, column and row of its box, from the bottom up. In 4096 games each it
-        lost 0 / 1 / 13.
+        out for every orientation, column and row of its box, from the bottom up. Of 4096 games each, with the keys of one
+        seed, it lost 0 / 1 / 13.
         """
         lines = _walled(state.board)
         cols = np.arange(-_WALL, COLS, dtype=np.int32)[:, None]

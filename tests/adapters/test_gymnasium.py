@@ -1,0 +1,325 @@
+"""Our games as Gymnasium's: its checker, its wrappers, its conventions, and the same episodes one by one and in batches."""
+
+import copy
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium import wrappers
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector.utils import batch_space
+
+import popgym_arcade
+from popgym_arcade import registration
+from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv, register_envs
+from tests.tiny import Tiny
+
+ENVS, STEPS = 3, 25
+NEXT, SAME = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny() -> Iterator[None]:
+    """Register a game that compiles quickly; an action of 4 ends it, and the clock does after ten steps."""
+    popgym_arcade.register("Tiny", Tiny)
+    register_envs()
+    yield
+    del registration._constructors["Tiny"], gymnasium.registry["popgym_arcade/Tiny-v0"]
+
+
+def actions(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).choice(5, (STEPS, ENVS), p=[0.24] * 4 + [0.04])
+
+
+def play(envs: Any, seed: Any = 7) -> list[Any]:
+    """What `reset` and STEPS steps return, infos left out."""
+    seen = [envs.reset(seed=seed)[:1]]
+    for chosen in actions():
+        *values, _ = envs.step(jnp.asarray(chosen) if isinstance(seen[0][0], jax.Array) else chosen)
+        seen.append(tuple(values))
+    return jax.tree.map(np.asarray, seen)
+
+
+def assert_same(one: list[Any], other: list[Any]) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize(
+    "env_id",
+    [
+        pytest.param(env_id, marks=[] if env_id.endswith("Easy") else pytest.mark.slow)
+        for env_id in popgym_arcade.registered_envs
+    ],
+)
+def test_gymnasiums_own_checks(env_id: str) -> None:
+    env = gymnasium.make(f"popgym_arcade/{env_id}-v0", partial_obs=True, obs_size=64, render_mode="rgb_array")
+    check_env(env.unwrapped)  # what it warns of is an error here
+    assert env.spec is not None
+    assert gymnasium.make(env.spec).unwrapped.observation_space == env.observation_space
+
+
+def test_the_games_are_those_of_the_core() -> None:
+    env = ArcadeEnv("NavigatorEasy", partial_obs=True, obs_size=64)
+    obs, info = env.reset(seed=3)
+    core, params = popgym_arcade.make("NavigatorEasy", partial_obs=True, obs_size=64)
+    state = env.state
+    np.testing.assert_array_equal(obs, core.get_obs(state))
+    assert info == {"score": 0}
+    for action in (3, 1, 4, 0):
+        obs, reward, terminated, truncated, info = env.step(action)
+        _, state, expected, _, ends = core.step_env(jax.random.key(0), state, action, params)
+        jax.tree.map(np.testing.assert_array_equal, env.state, state)
+        np.testing.assert_array_equal(obs, core.get_obs(state))
+        assert (reward, terminated, truncated) == (float(expected), ends["terminated"], ends["truncated"])
+        assert info == {"score": int(state.score)}
+        if terminated:
+            break
+
+
+def test_seeds() -> None:
+    env = ArcadeEnv("NavigatorEasy", obs_size=64)
+    first, second = env.reset(seed=5)[0], env.reset()[0]
+    np.testing.assert_array_equal(env.reset(seed=5)[0], first)
+    np.testing.assert_array_equal(env.reset()[0], second)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, env.reset(seed=6)[0])
+    assert not np.array_equal(ArcadeEnv("NavigatorEasy", obs_size=64).reset()[0], env.reset(seed=1 << 70)[0])
+    for wrong in (-1, 0.5, "a"):
+        with pytest.raises((ValueError, TypeError, gymnasium.error.Error)):
+            env.reset(seed=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", [NEXT, SAME])
+def test_a_batch_does_what_gymnasium_does_with_single_environments(mode: AutoresetMode) -> None:
+    ours = ArcadeVectorEnv("Tiny", ENVS, obs_size=64, autoreset_mode=mode)
+    theirs = SyncVectorEnv([lambda: ArcadeEnv("Tiny", obs_size=64)] * ENVS, autoreset_mode=mode)
+    assert ours.metadata["autoreset_mode"] is mode
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    seen = [envs.reset(seed=7) for envs in (ours, theirs)]
+    np.testing.assert_array_equal(seen[0][0], seen[1][0])
+    over = np.zeros(ENVS, bool)
+    for chosen in actions():
+        (obs, *mine, infos), (their_obs, *others, their_infos) = ours.step(chosen), theirs.step(chosen)
+        assert infos.keys() == their_infos.keys()
+        for value, other in zip(mine, others, strict=True):
+            # With resets in the same step keys go another way, so only first episodes are alike.
+            np.testing.assert_array_equal(value[~over], other[~over])
+        if "final_obs" in infos:
+            done = mine[1] | mine[2]
+            assert infos["final_obs"].dtype == their_infos["final_obs"].dtype == object
+            for name in ("_final_obs", "_final_info", "_score"):
+                assert infos[name].dtype == their_infos[name].dtype
+            np.testing.assert_array_equal(infos["_final_obs"], done)
+            assert [frame is None for frame in infos["final_obs"]] == list(~done)
+            for number in np.flatnonzero(done & ~over):
+                np.testing.assert_array_equal(infos["final_obs"][number], their_infos["final_obs"][number])
+                assert infos["final_info"]["score"][number] == their_infos["final_info"]["score"][number]
+        if mode is SAME:
+            over |= mine[1] | mine[2]
+        np.testing.assert_array_equal(obs[~over], their_obs[~over])
+        np.testing.assert_array_equal(infos["score"][~over], their_infos["score"][~over])
+    assert mode is NEXT or over.all()
+    ours.close()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_jax_arrays_hold_the_same(mode: str) -> None:
+    options: dict[str, Any] = {"num_envs": ENVS, "obs_size": 64, "partial_obs": True, "autoreset_mode": mode}
+    in_numpy = gymnasium.make_vec("popgym_arcade/Tiny-v0", **options)
+    in_jax = gymnasium.make_vec("popgym_arcade/Tiny-v0", arrays="jax", **options)
+    assert isinstance(in_jax.reset(seed=7)[0], jax.Array)
+    assert_same(play(in_numpy), play(in_jax))
+    for envs in (in_numpy, in_jax):
+        envs.reset(seed=7)
+    for _ in range(10):  # all end by the clock
+        *_, infos = in_numpy.step(np.zeros(ENVS, int))
+        *_, in_device = in_jax.step(jnp.zeros(ENVS, int))
+    if mode == "SameStep":
+        assert isinstance(in_device["final_obs"], jax.Array)
+        np.testing.assert_array_equal(np.stack(list(infos["final_obs"])), in_device["final_obs"])
+        assert_same([infos["final_info"], infos["_final_obs"]], [in_device["final_info"], in_device["_final_obs"]])
+
+
+def test_batches_are_reproducible() -> None:
+    envs = ArcadeVectorEnv("Tiny", ENVS, obs_size=64)
+    assert_same(play(envs), play(envs, seed=[7, 8, 9]))
+    one, other = envs.reset()[0], envs.reset(seed=[1, None, 2])[0]
+    assert one.shape == other.shape == (ENVS, 64, 64, 3)
+    with pytest.raises(ValueError, match="as many seeds as environments, 3, got 2"):
+        envs.reset(seed=[1, 2])
+    with pytest.raises(ValueError, match="seeds must be integers from 0"):
+        envs.reset(seed=[1, 2, -3])
+
+
+@pytest.mark.parametrize("wrong", [5, -1, 0.0, np.float32(1), True, "up", None, [0], np.array([0])])
+def test_wrong_actions(wrong: Any) -> None:
+    env = ArcadeEnv("Tiny", obs_size=64)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action must be an integer from 0 to 4"):
+        env.step(wrong)
+    for right in (0, np.int64(1), np.array(2), jnp.int32(3)):
+        env.step(right)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[0, 1], [0, 1, 5], [0, -1, 2], [0.0, 1, 2], 1, np.zeros((ENVS, 1), int), jnp.zeros(ENVS), jnp.zeros(2, int)]
+)
+def test_wrong_actions_in_batches(wrong: Any) -> None:
+    envs = ArcadeVectorEnv("Tiny", ENVS, obs_size=64)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="actions must be"):
+        envs.step(wrong)
+    envs.step([0, 1, 4])
+
+
+def test_the_order_of_calls() -> None:
+    env, envs = ArcadeEnv("Tiny", obs_size=64, render_mode="rgb_array"), ArcadeVectorEnv("Tiny", 2, render_mode="rgb_array")
+    for call in (env.render, envs.render, lambda: env.step(0), lambda: envs.step([0, 0])):
+        with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+            call()
+    env.reset(seed=0)
+    assert env.step(4)[2]
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        env.step(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"env_id": "Pong"}, "unknown environment"),
+        ({"obs_size": 10}, "obs_size"),
+        ({"render_mode": "human"}, "render_mode must be None or one of"),
+        ({"arrays": "torch"}, "arrays must be one of"),
+        ({"num_envs": 0}, "num_envs must be at least 1"),
+        ({"autoreset_mode": "Disabled"}, "autoreset_mode must be one of"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        ArcadeVectorEnv(**{"env_id": "Tiny", "num_envs": 2, **options})
+    if not {"num_envs", "autoreset_mode"} & options.keys():
+        with pytest.raises(ValueError, match=complaint):
+            ArcadeEnv(**{"env_id": "Tiny", **options})
+
+
+def test_there_are_no_options_of_reset() -> None:
+    for env in (ArcadeEnv("Tiny", obs_size=64), ArcadeVectorEnv("Tiny", 2, obs_size=64)):
+        env.reset(options={})
+        with pytest.raises(ValueError, match="reset has no options"):
+            env.reset(options={"level": 3})
+
+
+def test_params() -> None:
+    _, params = popgym_arcade.make("Tiny")
+    env = ArcadeEnv("Tiny", obs_size=64, params=params.replace(max_steps_in_episode=2))
+    env.reset(seed=0)
+    assert [env.step(0)[3] for _ in range(2)] == [False, True]
+
+
+def test_the_spaces_of_a_big_batch_are_small() -> None:
+    space = ArcadeVectorEnv("Tiny", 1 << 16).observation_space
+    assert space.low.strides[0] == 0
+    small = ArcadeVectorEnv("Tiny", 2, obs_size=64)
+    assert small.observation_space == batch_space(small.single_observation_space, 2)
+    assert small.observation_space.contains(small.observation_space.sample())
+    assert copy.deepcopy(small.observation_space) == small.observation_space
+
+
+def test_render(capsys: pytest.CaptureFixture[str]) -> None:
+    env = gymnasium.make("popgym_arcade/Tiny-v0", obs_size=64, render_mode="rgb_array")
+    obs, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(env.render(), obs)
+    envs = gymnasium.make_vec("popgym_arcade/Tiny-v0", num_envs=2, obs_size=64, render_mode="rgb_array")
+    obs, _ = envs.reset(seed=0)
+    np.testing.assert_array_equal(np.stack(envs.render() or ()), obs)
+    assert ArcadeEnv("CartPoleEasy").metadata["render_fps"] == 15
+    silent = ArcadeEnv("Tiny")
+    silent.reset()
+    with pytest.warns(UserWarning, match="nothing to render"):
+        assert silent.render() is None
+
+
+def test_wrappers_of_single_environments(tmp_path: pathlib.Path) -> None:
+    def make() -> gymnasium.Env[Any, Any]:
+        return gymnasium.make("popgym_arcade/Tiny-v0", obs_size=64, render_mode="rgb_array")
+
+    stacked = wrappers.FrameStackObservation(wrappers.GrayscaleObservation(make()), 4)
+    obs, _ = stacked.reset(seed=0)
+    assert obs.shape == (4, 64, 64)
+    assert stacked.observation_space.contains(stacked.step(0)[0])
+
+    counted = wrappers.RecordEpisodeStatistics(make())
+    counted.reset(seed=0)
+    rewards = []
+    while True:
+        _, reward, terminated, truncated, info = counted.step(2)
+        rewards.append(reward)
+        if terminated or truncated:
+            break
+    assert info["episode"]["l"] == len(rewards) == 10
+    assert info["episode"]["r"] == pytest.approx(sum(rewards))
+
+    pytest.importorskip("moviepy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of moviepy and its codecs
+        filmed = wrappers.RecordVideo(make(), str(tmp_path), episode_trigger=lambda number: True)
+        filmed.reset(seed=0)
+        filmed.step(0)
+        filmed.close()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
+
+
+def test_statistics_of_batches() -> None:
+    envs = gymnasium.make_vec("popgym_arcade/Tiny-v0", num_envs=ENVS, obs_size=64)
+    counted = wrappers.vector.RecordEpisodeStatistics(envs)
+    counted.reset(seed=0)
+    total, length, ended = np.zeros(ENVS), np.zeros(ENVS, int), np.zeros(ENVS, bool)
+    episodes = 0
+    for chosen in actions():
+        _, reward, terminated, truncated, infos = counted.step(chosen)
+        total, length = np.where(ended, 0, total + reward), np.where(ended, 0, length + 1)
+        ended = terminated | truncated
+        episodes += ended.sum()
+        if ended.any():
+            np.testing.assert_allclose(infos["episode"]["r"][ended], total[ended], atol=1e-6)
+            np.testing.assert_array_equal(infos["episode"]["l"][ended], length[ended])
+    assert counted.episode_count == episodes > ENVS
+
+
+def test_torch() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    envs = gymnasium.make_vec("popgym_arcade/Tiny-v0", num_envs=ENVS, obs_size=64, arrays="jax")
+    wrapped = wrappers.vector.JaxToTorch(envs)
+    obs, _ = wrapped.reset(seed=7)
+    assert (obs.dtype, tuple(obs.shape)) == (torch.uint8, (ENVS, 64, 64, 3))
+    again = ArcadeVectorEnv("Tiny", ENVS, obs_size=64)
+    np.testing.assert_array_equal(obs.numpy(), again.reset(seed=7)[0])
+    chosen = torch.tensor([0, 1, 2])
+    np.testing.assert_array_equal(wrapped.step(chosen)[0].numpy(), again.step(chosen.numpy())[0])
+
+    single = wrappers.JaxToTorch(ArcadeEnv("Tiny", obs_size=64, arrays="jax"))
+    frame, _ = single.reset(seed=0)
+    # Without a copy, by DLPack: the tensor lies where jax has put the frame.
+    source = jnp.arange(4)
+    assert torch.from_dlpack(source).data_ptr() == source.unsafe_buffer_pointer()
+    assert frame.shape == (64, 64, 3)
+    assert single.step(torch.tensor(1))[0].shape == (64, 64, 3)
+
+
+def test_stable_baselines3() -> None:
+    sb3 = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 (and torch) is not installed")
+    from stable_baselines3.common.env_checker import check_env as check
+
+    env = gymnasium.make("popgym_arcade/NavigatorEasy-v0", partial_obs=True, obs_size=64)
+    check(env.unwrapped)
+    model = sb3.PPO("CnnPolicy", env, n_steps=32, batch_size=16, n_epochs=1, device="cpu", seed=0)
+    model.learn(64)
+    assert model.num_timesteps == 64
