@@ -4,15 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all lint docs benchmark clean
+.PHONY: help play demo test test-all lint docs benchmark clean
 
 help:
+	@echo "make play       choose a game and play it"
 	@echo "make demo       random play of all games in big batches, pictures in out/"
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the longer proofs"
 	@echo "make docs       make the gallery, the measured returns and the games' pages anew"
 	@echo "make benchmark  compare the speed with popgym-arcade 0.0.7, which gets an environment of its own"
 	@echo "make clean      remove what these commands installed"
+
+play: $(VENV)/human
+	$(BIN)/popgym-arcade play
 
 demo: $(VENV)/demo
 	$(BIN)/popgym-arcade demo

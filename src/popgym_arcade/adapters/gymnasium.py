@@ -35,7 +35,7 @@ except ModuleNotFoundError as error:
 _RENDER_MODES = ("rgb_array",)
 _WAITING_FPS = 4  # of films of games that wait for their player
 _ARRAYS = ("numpy", "jax")
-_CHUNK = 16  # final frames that are drawn in one call
+_FEWEST = 3  # powers of two of final frames that are drawn at once, at least
 
 
 class ArcadeEnv(gymnasium.Env[Any, Any]):
@@ -150,8 +150,9 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
             `infos` gains `final_obs` and `final_info` with the masks `_final_obs` and `_final_info`.
         arrays: what `step` and `reset` return. "numpy": read-only arrays, in the processor's own memory those of jax
             without a copy, and `final_obs` an array of objects, None where no episode ended. "jax": everything stays on
-            the device, nothing waits for it, and `final_obs` is an array uint8[num_envs, obs_size, obs_size, 3]; only
-            shape and type of actions that are jax arrays are checked then, and numbers out of range do nothing.
+            the device, and `final_obs` is uint8[num_envs, obs_size, obs_size, 3], black where no episode ended; "NextStep"
+            waits for nothing, "SameStep" for whether an episode ended. Of actions that are jax arrays only shape and
+            type are checked, and numbers out of range do nothing.
 
     Observations: uint8[num_envs, obs_size, obs_size, 3]. Rewards: float32[num_envs]. `infos` holds `score`,
     int32[num_envs], with its mask.
@@ -252,14 +253,12 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
         reward, terminated, truncated, score = self._converted(rest)
         infos = self._infos(score)
         done = terminated | truncated
-        if not self._in_numpy:
-            infos["final_obs"] = _draw_if(self.game, jnp.any(done), final_state)
-        elif done.any():
-            infos["final_obs"] = self._final_frames(final_state, np.flatnonzero(done))
-        if "final_obs" in infos:
-            final_score = self._converted(final_state.score)
-            infos["final_info"] = {"score": jnp.where(done, final_score, 0) if not self._in_numpy else final_score * done}
-            infos["final_info"]["_score"] = infos["_final_info"] = infos["_final_obs"] = done
+        ended = np.flatnonzero(done)
+        if len(ended) > 0:
+            final_score = jnp.where(done, final_state.score, 0)
+            infos["final_obs"] = self._final_frames(final_state, ended)
+            infos["final_info"] = {"score": self._converted(final_score), "_score": done}
+            infos["_final_info"] = infos["_final_obs"] = done
         return self._converted(obs), reward, terminated, truncated, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
@@ -285,14 +284,14 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"actions must be from 0 to {self.game.num_actions - 1}, got {array}")
         return array
 
-    def _final_frames(self, final_state: Any, ended: np.ndarray) -> np.ndarray:
-        """Draw the final frames of those that ended, a few at a time: they are few, and nothing compiles anew."""
+    def _final_frames(self, final_state: Any, ended: np.ndarray) -> Any:
+        """Draw the final frames of those that ended; in numbers that are powers of two, so that little is compiled."""
+        chosen = np.resize(ended, 1 << max(_FEWEST, (len(ended) - 1).bit_length()))
+        if not self._in_numpy:
+            return _draw_into(self.game, final_state, chosen)
         frames = np.full(self.num_envs, None, object)
-        for start in range(0, len(ended), _CHUNK):
-            chosen = np.resize(ended[start : start + _CHUNK], _CHUNK)
-            drawn = np.asarray(_draw_some(self.game, final_state, chosen))
-            for number, frame in zip(ended[start : start + _CHUNK], drawn, strict=False):
-                frames[number] = frame
+        for number, frame in zip(ended, np.asarray(_draw_some(self.game, final_state, chosen)), strict=False):
+            frames[number] = frame
         return frames
 
 
@@ -367,9 +366,9 @@ def _draw_some(env: Environment[Any, Any], states: Any, chosen: jax.Array) -> ja
 
 
 @_Static
-def _draw_if(env: Environment[Any, Any], wanted: jax.Array, states: Any) -> jax.Array:
-    shape = jax.eval_shape(jax.vmap(env.get_obs), states)
-    return jax.lax.cond(wanted, jax.vmap(env.get_obs), lambda _: jnp.zeros(shape.shape, shape.dtype), states)
+def _draw_into(env: Environment[Any, Any], states: Any, chosen: jax.Array) -> jax.Array:
+    frames = _draw_some(env, states, chosen)
+    return jnp.zeros((len(states.time), *frames.shape[1:]), frames.dtype).at[chosen].set(frames)
 
 
 def _keys(seeds: Sequence[int]) -> jax.Array:

@@ -1,0 +1,120 @@
+"""Measure what the Gymnasium adapter costs: steps of its batches against a plain `jit(vmap(step))` of the same game.
+
+    python benchmarks/adapters.py [GAME ...]
+
+Every way has a process of its own, as which memory is in the cache decides much; the processes take turns. Actions are the
+same, random, and given as NumPy arrays; every step is waited for. Quoted are medians. The figures are written to
+`benchmarks/results/` under the device's name.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+import popgym_arcade
+from popgym_arcade import files, speed, terminal
+from popgym_arcade.adapters.gymnasium import ArcadeVectorEnv
+
+HERE = pathlib.Path(__file__).parent
+RAW = "jit(vmap(step))"
+WAYS = {
+    "NextStep, NumPy": {"autoreset_mode": "NextStep", "arrays": "numpy"},
+    "NextStep, jax": {"autoreset_mode": "NextStep", "arrays": "jax"},
+    "SameStep, NumPy": {"autoreset_mode": "SameStep", "arrays": "numpy"},
+    "SameStep, jax": {"autoreset_mode": "SameStep", "arrays": "jax"},
+}
+Step = Callable[[np.ndarray], Any]
+
+
+def main() -> int:
+    """Measure, print the table, and write the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: three games)")
+    parser.add_argument("--num-envs", type=int, default=256, help="environments in a batch (default: 256)")
+    parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each way (default: 3)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="measuring time of a process (default: 1.5)")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
+    parser.add_argument("--way", choices=[RAW, *WAYS], help="measure this way alone, in this process, and print the rate")
+    options = parser.parse_args()
+    games = options.games or ["CartPoleEasy", "BattleShipEasy", "NavigatorEasy"]
+    if options.way:
+        print(measure(games[0], options.way, options.num_envs, options.obs_size, options.seconds))
+        return 0
+
+    results = []
+    for game in games:
+        rates: dict[str, list[float]] = {way: [] for way in (RAW, *WAYS)}
+        for turn in range(options.rounds):
+            for way, measured in rates.items():
+                terminal.show_progress(f"{game}, round {turn + 1}/{options.rounds}, {way}")
+                command = [sys.executable, __file__, game, "--way", way, "--num-envs", str(options.num_envs)]
+                command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
+                measured.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+        base = statistics.median(rates[RAW])
+        for way, measured in rates.items():
+            rate = statistics.median(measured)
+            results.append({"game": game, "way": way, "frames_per_second": rate, "of_raw": rate / base})
+    terminal.show_progress("")
+    machine = speed.machine()
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(f"{options.num_envs} environments, {options.obs_size} px, MDP")
+    rows = [[one["game"], one["way"], f"{one['frames_per_second']:,.0f}", f"{one['of_raw']:.2f}"] for one in results]
+    print(terminal.table(["game", "way", "frames/s", f"of {RAW}"], rows))
+    name = machine["processor"] if machine["backend"] == "cpu" else machine["device"]
+    path = options.out / f"adapters-{machine['backend']}-{name.lower().replace(' ', '-')}.json"
+    content = {"machine": machine, "num_envs": options.num_envs, "obs_size": options.obs_size, "results": results}
+    files.write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+    print(f"wrote {path}")
+    return 0
+
+
+def measure(game: str, way: str, num_envs: int, obs_size: int, seconds: float) -> float:
+    """Return the frames per second of one way."""
+    if way == RAW:
+        step = raw(game, num_envs, obs_size)
+    else:
+        step = adapted(ArcadeVectorEnv(game, num_envs, obs_size=obs_size, **WAYS[way]))
+    actions = np.random.default_rng(0).integers(0, 5, (64, num_envs))
+    durations: list[float] = []
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds or len(durations) < 20:
+        start = time.perf_counter()
+        step(actions[len(durations) % len(actions)])
+        durations.append(time.perf_counter() - start)
+    return num_envs / statistics.median(durations[1:])
+
+
+def raw(game: str, num_envs: int, obs_size: int) -> Step:
+    """Step a batch of the core's environments."""
+    env, params = popgym_arcade.make(game, obs_size=obs_size)
+    state = jax.jit(lambda keys: jax.vmap(env.reset)(keys)[1])(jax.random.split(jax.random.key(0), num_envs))
+    keys = [jax.random.split(jax.random.key(number), num_envs) for number in range(8)]
+    advance = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
+    count = 0
+
+    def step(actions: np.ndarray) -> None:
+        nonlocal state, count
+        _, state, *_ = jax.block_until_ready(advance(keys[count % len(keys)], state, actions, params))
+        count += 1
+
+    return step
+
+
+def adapted(envs: ArcadeVectorEnv) -> Step:
+    """Step a batch of Gymnasium."""
+    envs.reset(seed=0)
+    return lambda actions: jax.block_until_ready(envs.step(actions)[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
