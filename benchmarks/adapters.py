@@ -26,7 +26,7 @@ from popgym_arcade.adapters.gymnasium import ArcadeVectorEnv
 
 HERE = pathlib.Path(__file__).parent
 RAW = "jit(vmap(step))"
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "NextStep, NumPy": {"autoreset_mode": "NextStep", "arrays": "numpy"},
     "NextStep, jax": {"autoreset_mode": "NextStep", "arrays": "jax"},
     "SameStep, NumPy": {"autoreset_mode": "SameStep", "arrays": "numpy"},

@@ -139,6 +139,8 @@ def test_jax_arrays_hold_the_same(mode: str) -> None:
     assert_same(play(in_numpy), play(in_jax))
     for envs in (in_numpy, in_jax):
         envs.reset(seed=7)
+    infos: dict[str, Any] = {}
+    in_device: dict[str, Any] = {}
     for _ in range(10):  # all end by the clock
         *_, infos = in_numpy.step(np.zeros(ENVS, int))
         *_, in_device = in_jax.step(jnp.zeros(ENVS, int))
@@ -225,7 +227,7 @@ def test_params() -> None:
 
 
 def test_the_spaces_of_a_big_batch_are_small() -> None:
-    space = ArcadeVectorEnv("Tiny", 1 << 16).observation_space
+    space: Any = ArcadeVectorEnv("Tiny", 1 << 16).observation_space
     assert space.low.strides[0] == 0
     small = ArcadeVectorEnv("Tiny", 2, obs_size=64)
     assert small.observation_space == batch_space(small.single_observation_space, 2)
@@ -317,10 +319,8 @@ def test_torch() -> None:
 
 def test_stable_baselines3() -> None:
     sb3 = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 (and torch) is not installed")
-    from stable_baselines3.common.env_checker import check_env as check
-
     env = gymnasium.make("popgym_arcade/NavigatorEasy-v0", partial_obs=True, obs_size=64)
-    check(env.unwrapped)
+    sb3.common.env_checker.check_env(env.unwrapped)
     model = sb3.PPO("CnnPolicy", env, n_steps=32, batch_size=16, n_epochs=1, device="cpu", seed=0)
     model.learn(64)
     assert model.num_timesteps == 64

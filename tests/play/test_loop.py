@@ -65,7 +65,8 @@ def test_the_views_can_be_changed_in_mid_game(monkeypatch: pytest.MonkeyPatch, w
     script, _ = play(monkeypatch, waiting, [FIRE_KEY, SWITCH, BOTH, LEFT, BOTH, SWITCH])
     captions = [page.captions for page in script.pages]
     assert captions == [("MDP",)] * 2 + [("POMDP",)] + [("MDP", "POMDP")] * 2 + [("POMDP",), ("MDP",)]
-    assert not np.array_equal(*script.pages[4].frames)  # the shot is hidden now
+    mdp, pomdp = script.pages[4].frames
+    assert not np.array_equal(mdp, pomdp)  # the shot is hidden now
     np.testing.assert_array_equal(script.pages[4].frames[1], script.pages[5].frames[0])
     np.testing.assert_array_equal(script.pages[4].frames[0], script.pages[6].frames[0])
     assert waiting.step == 2
