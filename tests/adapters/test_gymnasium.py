@@ -319,8 +319,10 @@ def test_torch() -> None:
 
 def test_stable_baselines3() -> None:
     sb3 = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 (and torch) is not installed")
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+
     env = gymnasium.make("popgym_arcade/NavigatorEasy-v0", partial_obs=True, obs_size=64)
-    sb3.common.env_checker.check_env(env.unwrapped)
+    checker.check_env(env.unwrapped)
     model = sb3.PPO("CnnPolicy", env, n_steps=32, batch_size=16, n_epochs=1, device="cpu", seed=0)
     model.learn(64)
     assert model.num_timesteps == 64
