@@ -135,6 +135,9 @@ def _play(options: argparse.Namespace) -> int:
             in_terminal=options.terminal,
             film_path=options.record,
         )
+    for path in (options.log, options.record):
+        if path and path.exists():
+            print(f"wrote {path}")
     return 0
 
 

@@ -4,19 +4,22 @@ import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+from typing import IO
 
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Write a file, making its folder if needed; a reader sees the old file or the new one, never a part.
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[IO[bytes]]:
+    """Open a file to write, making its folder if needed; a reader sees the old file or the new one, never a part.
 
     Raises:
-        OSError: if it cannot be written; then nothing has changed.
+        OSError: if it cannot be written; then, as after any other error, nothing has changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         mask = os.umask(0)
@@ -27,6 +30,12 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Write a file; see `whole`."""
+    with whole(path) as file:
+        file.write(content)
 
 
 def check_writable(path: pathlib.Path) -> None:

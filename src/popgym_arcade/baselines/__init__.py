@@ -1,0 +1,1 @@
+"""Agents: networks with and without memory, and what trains them."""
