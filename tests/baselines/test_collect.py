@@ -1,0 +1,95 @@
+"""Collection, watched by a network that remembers all it is told."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popgym_arcade.baselines.collect import begin, collect
+from tests.tiny import Tiny
+
+ENVS, STEPS = 3, 40
+
+
+class Recorder:
+    """Its memory counts the frames of the episode; its output is this count, the frame's sum and the last action."""
+
+    def initial_state(self) -> Any:
+        return jnp.int32(0)
+
+    def __call__(self, count: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array) -> Any:
+        assert obs.shape[0] == 1
+        count = jnp.where(start[0], 0, count) + 1
+        output = {"count": count[None], "sum": obs.astype(jnp.float32).sum((1, 2, 3)), "last_action": last_action}
+        return count, output
+
+
+def act(key: jax.Array, output: Any) -> Any:
+    action = jax.random.choice(key, 5, p=jnp.array([0.24, 0.24, 0.24, 0.24, 0.04]))
+    return action.astype(jnp.int32), output
+
+
+def value(output: Any) -> jax.Array:
+    return output["sum"] + output["count"]
+
+
+@pytest.fixture(scope="module")
+def played() -> Any:
+    env = Tiny(obs_size=64)
+    keys = jax.random.split(jax.random.key(1), ENVS)
+
+    @jax.jit
+    def run(keys: jax.Array) -> Any:
+        network = Recorder()
+        actors = begin(network, env, env.default_params, jax.random.split(jax.random.key(0), ENVS))
+        return collect(network, env, env.default_params, act, value, actors, keys, STEPS)
+
+    return env, jax.device_get(run(keys))
+
+
+def test_what_is_kept_belongs_together(played: Any) -> None:
+    _, (after, rollout) = played
+    done = rollout.terminated | rollout.truncated
+    assert rollout.terminated.any() and rollout.truncated.any()
+    assert rollout.start[0].all()
+    np.testing.assert_array_equal(rollout.start[1:], done[:-1])
+    np.testing.assert_array_equal(after.start, done[-1])
+    np.testing.assert_array_equal(rollout.last_action[1:], rollout.action[:-1])
+    np.testing.assert_array_equal(rollout.kept["sum"], rollout.obs.astype(np.float64).sum((2, 3, 4)))
+
+    count, total = np.zeros(ENVS, int), np.zeros(ENVS)
+    for t in range(STEPS):
+        count = np.where(rollout.start[t], 0, count) + 1  # the memory is reset by the end that precedes the frame
+        total = np.where(rollout.start[t], 0, total) + rollout.reward[t]
+        np.testing.assert_array_equal(rollout.kept["count"][t], count)
+        np.testing.assert_allclose(rollout.total[t], total, atol=1e-6)
+    np.testing.assert_array_equal(after.memory, count)
+
+
+def test_values_of_what_follows(played: Any) -> None:
+    env, (_, rollout) = played
+    goes_on = ~(rollout.terminated | rollout.truncated)[:-1]
+    np.testing.assert_array_equal(rollout.next_value[:-1][goes_on], rollout.value[1:][goes_on])
+    # Where the clock ended it: the value of the final frame, as seen by a memory that has not been reset.
+    for t, number in np.argwhere(rollout.truncated):
+        hits = round(10 * rollout.total[t, number])
+        target = int(rollout.obs[t, number, 0, 0, 0]) // 40 - 1
+        _, state = env.reset(jax.random.key(0))
+        final = state.replace(target=jnp.int32(target), hits=jnp.int32(hits), time=jnp.int32(10))
+        frame = np.asarray(env.get_obs(final)).astype(np.float64).sum()
+        assert rollout.next_value[t, number] == frame + rollout.kept["count"][t, number] + 1
+
+
+def test_an_environment_depends_on_its_own_key_alone() -> None:
+    env = Tiny(obs_size=64)
+
+    def run(keys: jax.Array, starts: jax.Array) -> Any:
+        actors = begin(Recorder(), env, env.default_params, starts)
+        return collect(Recorder(), env, env.default_params, act, value, actors, keys, 8)[1]
+
+    keys, starts = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
+    whole, part = jax.jit(run)(keys, starts), jax.jit(run)(keys[2:], starts[2:])
+    np.testing.assert_array_equal(whole.action[:, 2:], part.action)
+    np.testing.assert_array_equal(whole.obs[:, 2:], part.obs)
