@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from popgym_arcade.baselines.collect import Rollout
+from popgym_arcade.baselines.on_policy import OnPolicy
 from popgym_arcade.baselines.returns import lambda_returns
-from popgym_arcade.baselines.update import OnPolicy
 
 Output = tuple[jax.Array, jax.Array]
 

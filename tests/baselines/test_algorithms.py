@@ -11,7 +11,6 @@ import pytest
 from popgym_arcade.baselines.evaluate import evaluate
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
-from popgym_arcade.baselines.update import make_update, start
 from tests.tiny import Tiny
 
 SIZE = 32
@@ -56,8 +55,8 @@ def train(algorithm: Any, partial_obs: bool, has_memory: bool, updates: int, see
     env = Tiny(partial_obs=partial_obs, obs_size=64)
     network = Network(jax.random.key(seed), has_memory, isinstance(algorithm, PPO))
     key = jax.random.key(seed + 1)
-    learner = start(algorithm, network, env, env.default_params, key)
-    update = jax.jit(make_update(algorithm, network, env, env.default_params, key))
+    learner = algorithm.start(network, env, env.default_params, key)
+    update = jax.jit(algorithm.make_update(network, env, env.default_params, key))
     metrics: dict[str, Any] = {}
     for _ in range(updates):
         learner, metrics = update(learner)
@@ -94,8 +93,8 @@ def test_an_update_is_a_function_of_its_learner() -> None:
     env = Tiny(partial_obs=True, obs_size=64)
     network = Network(jax.random.key(0), True, False)
     key = jax.random.key(1)
-    update = jax.jit(make_update(algorithm, network, env, env.default_params, key))
-    begun = start(algorithm, network, env, env.default_params, key)
+    update = jax.jit(algorithm.make_update(network, env, env.default_params, key))
+    begun = algorithm.start(network, env, env.default_params, key)
     learner, _ = update(begun)
     jax.tree.map(np.testing.assert_array_equal, update(learner), update(learner))
     again, _ = update(update(begun)[0])
@@ -110,8 +109,8 @@ def test_several_seeds_train_in_one_program() -> None:
 
     def run(key: jax.Array) -> Any:
         network = Network(key, True, True)
-        learner = start(algorithm, network, env, env.default_params, key)
-        return make_update(algorithm, network, env, env.default_params, key)(learner)[0].weights
+        learner = algorithm.start(network, env, env.default_params, key)
+        return algorithm.make_update(network, env, env.default_params, key)(learner)[0].weights
 
     together = jax.jit(jax.vmap(run))(keys)
     alone = jax.jit(run)(keys[1])
@@ -134,4 +133,4 @@ def test_minibatches_of_one_size(has_memory: bool, complaint: str) -> None:
     algorithm = PQN(**{**SHARED, "num_envs": 6, "num_steps": 7})
     network = Network(jax.random.key(0), has_memory, False)
     with pytest.raises(ValueError, match=f"{complaint}.* must be a multiple of minibatches"):
-        make_update(algorithm, network, env, env.default_params, jax.random.key(0))
+        algorithm.start(network, env, env.default_params, jax.random.key(0))
