@@ -1,3 +1,4 @@
+import errno
 import json
 import pathlib
 import subprocess
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade import cli, files, pictures, speed, terminal
+from popgym_arcade import cli, files, pictures, registration, speed, terminal
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +48,7 @@ def test_benchmark(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
         (["benchmark", "navigatoreasy"], "did you mean NavigatorEasy"),
         (["benchmark", "--obs-size", "32"], "must be from 64 to 512"),
         (["benchmark", "--num-envs", "0"], "must be from 1"),
-        (["demo", "--seconds", "-1"], "must be a positive number"),
+        (["demo", "--seconds", "-1"], "must be from 0.001"),
         (["demo", "--seconds", "soon"], "invalid"),
         (["dance"], "invalid choice"),
         ([], "required"),
@@ -60,6 +61,21 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
         status = stop.code
     assert status in (1, 2)
     assert complaint in capsys.readouterr().err
+
+
+def test_games_of_others(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_games.py").write_text(
+        "import popgym_arcade\nfrom tests.tiny import Tiny\npopgym_arcade.register('Mine', Tiny)\n"
+    )
+    monkeypatch.setattr(registration, "_constructors", dict(registration._constructors))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["--import", "my_games", "list"]) == 0
+    assert "Mine" in capsys.readouterr().out
+    assert cli.main(["--import", "no_games", "list"]) == 1
+    assert capsys.readouterr().err == "popgym-arcade: there is no module 'no_games' to import\n"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,10 +113,10 @@ def test_files_are_written_whole(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
     assert path.read_bytes() == b"old"
 
     def fail(*_: Any) -> None:
-        raise OSError("no space")
+        raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(files.os, "fsync", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="no space.*deep"):
         files.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]

@@ -1,6 +1,7 @@
 """The command line: `popgym-arcade list | play | demo | benchmark`."""
 
 import argparse
+import importlib
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        _import(options.modules)
         return options.run(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"popgym-arcade: {error}", file=sys.stderr)
@@ -26,6 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="popgym-arcade", description=popgym_arcade.__doc__)
     parser.add_argument("--version", action="version", version=popgym_arcade.__version__)
+    parser.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="MODULE",
+        help="import a module of yours first, one that registers games",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("list", help="list the games")
@@ -38,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--obs-size", type=_integer(64, 512), help="size of the frames (default: 128, or what fits into the terminal)"
     )
-    command.add_argument("--fps", type=_positive, help="steps per second of games that run by themselves, and of replays")
+    command.add_argument(
+        "--fps", type=_number(0.1, 100), help="steps per second of games that run by themselves, and of replays, 0.1 to 100"
+    )
     command.add_argument("--record", type=pathlib.Path, metavar="FILE", help="write what you see to a .gif or .mp4 file")
     command.add_argument(
         "--log", type=pathlib.Path, metavar="FILE", help="write actions and rewards to a new JSON lines file"
@@ -62,24 +74,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _import(modules: Sequence[str]) -> None:
+    if modules and "" not in sys.path:
+        sys.path.insert(0, "")  # as with `python -m`, what lies in the working directory is found
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            raise ModuleNotFoundError(f"there is no module {name!r} to import") from None
+
+
 def _add_batch(command: argparse.ArgumentParser, num_envs: int, seconds: float) -> None:
     command.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: all)")
     command.add_argument(
         "--num-envs", type=_integer(1, 1 << 20), default=num_envs, help=f"environments in a batch (default: {num_envs})"
     )
     command.add_argument(
-        "--seconds", type=_positive, default=seconds, help=f"measuring time of each view of each game (default: {seconds})"
+        "--seconds",
+        type=_number(0.001, 1e6),
+        default=seconds,
+        help=f"measuring time of each view of each game (default: {seconds})",
     )
 
 
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, got {text}")
-    return number
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = float(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low:g} to {high:g}, got {text}")
+        return number
 
-
-_positive.__name__ = "number"  # named in the errors of argparse
+    parse.__name__ = "number"  # named in the errors of argparse
+    return parse
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:

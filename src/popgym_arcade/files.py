@@ -26,9 +26,11 @@ def whole(path: pathlib.Path) -> Iterator[IO[bytes]]:
         os.umask(mask)
         os.chmod(name, 0o666 & ~mask)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 
@@ -39,13 +41,13 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 
 def check_writable(path: pathlib.Path) -> None:
-    """Make the folder of a file, and see that files can be written there.
+    """See that a new file can be written, in a folder that may have to be made; write nothing.
 
     Raises:
         OSError: if not.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; choose another name")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    with tempfile.TemporaryFile(dir=folder):
         pass

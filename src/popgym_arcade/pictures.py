@@ -2,12 +2,13 @@
 
 import fractions
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 _GAP = 4
+_FILM_HEIGHT = 512  # films are enlarged to about so many pixels
 _COLOURS = 255  # of a GIF; one more says that a pixel stays as it was
 
 
@@ -41,30 +42,35 @@ def gif(frames: Sequence[np.ndarray], milliseconds: int) -> bytes:
     """Encode an animation that repeats, of images uint8[height, width, 3]; exactly, if they have 255 colours at most."""
     pictures = _with_one_palette(frames)
     buffer = io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, optimize=True)
+    next(pictures).save(buffer, "GIF", save_all=True, append_images=pictures, duration=milliseconds, loop=0, optimize=True)
     return buffer.getvalue()
 
 
-def _with_one_palette(frames: Sequence[np.ndarray]) -> list[Any]:
+def _with_one_palette(frames: Sequence[np.ndarray]) -> Iterator[Any]:
     # One palette for all frames: colours that flicker from frame to frame would be ours, not the game's.
     image = pillow()
-    codes = [frame @ np.array([1 << 16, 1 << 8, 1], np.uint32) for frame in frames]
+    weights = np.array([1 << 16, 1 << 8, 1], np.uint32)
     numbers = np.zeros(1 << 24, np.uint8)
-    for code in codes:
-        numbers[code] = 1
+    for frame in frames:
+        numbers[frame @ weights] = 1
     colours = np.flatnonzero(numbers)
     if len(colours) > _COLOURS:
-        palette = image.fromarray(np.concatenate([*frames[:: max(1, len(frames) // 4)], frames[-1]])).quantize(_COLOURS)
-        return [image.fromarray(frame).quantize(palette=palette, dither=image.Dither.NONE) for frame in frames]
+        some = [*frames[:: max(1, len(frames) // 4)], frames[-1]]
+        palette = image.fromarray(np.concatenate(some)).quantize(_COLOURS)
+        for frame in frames:
+            yield image.fromarray(frame).quantize(palette=palette, dither=image.Dither.NONE)
+        return
     numbers[colours] = np.arange(len(colours))
-    pictures = [image.fromarray(numbers[code]) for code in codes]
-    for picture in pictures:
+    for frame in frames:
+        picture = image.fromarray(numbers[frame @ weights])
         picture.putpalette(np.stack([colours >> 16, colours >> 8, colours], 1).astype(np.uint8).tobytes())
-    return pictures
+        yield picture
 
 
 def mp4(frames: Sequence[np.ndarray], frames_per_second: float) -> bytes:
-    """Encode a film, H.264 in MP4, of images uint8[height, width, 3] of one size, an odd row or column left off.
+    """Encode a film, H.264 in MP4, of images uint8[height, width, 3] of one size.
+
+    Small ones are enlarged, as the codec blurs colours; an odd row or column is doubled, as it wants even sizes.
 
     Raises:
         ModuleNotFoundError: if PyAV is missing.
@@ -73,15 +79,18 @@ def mp4(frames: Sequence[np.ndarray], frames_per_second: float) -> bytes:
         import av
     except ModuleNotFoundError:
         raise ModuleNotFoundError("films need PyAV: pip install 'popgym-arcade[human]'") from None
-    height, width = (length // 2 * 2 for length in frames[0].shape[:2])
+    times = max(1, _FILM_HEIGHT // len(frames[0]))
+    height, width = (-(-length * times // 2) * 2 for length in frames[0].shape[:2])
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         rate = fractions.Fraction(frames_per_second).limit_denominator(1000)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "15"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-            container.mux(stream.encode(picture))
+            large = frame.repeat(times, 0).repeat(times, 1)
+            missing = height - large.shape[0], width - large.shape[1]
+            large = np.pad(large, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="rgb24")))
         container.mux(stream.encode())
     return buffer.getvalue()
 

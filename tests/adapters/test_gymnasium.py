@@ -155,8 +155,11 @@ def test_batches_are_reproducible() -> None:
     assert_same(play(envs), play(envs, seed=[7, 8, 9]))
     one, other = envs.reset()[0], envs.reset(seed=[1, None, 2])[0]
     assert one.shape == other.shape == (ENVS, 64, 64, 3)
-    with pytest.raises(ValueError, match="as many seeds as environments, 3, got 2"):
+    with pytest.raises(ValueError, match="as many as environments, 3, got"):
         envs.reset(seed=[1, 2])
+    with pytest.raises(ValueError, match="as many as environments, 3, got"):
+        envs.reset(seed=3.0)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(envs.reset(seed=np.int64(7))[0], envs.reset(seed=7)[0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seeds must be integers from 0"):
         envs.reset(seed=[1, 2, -3])
 
@@ -294,6 +297,15 @@ def test_statistics_of_batches() -> None:
             np.testing.assert_allclose(infos["episode"]["r"][ended], total[ended], atol=1e-6)
             np.testing.assert_array_equal(infos["episode"]["l"][ended], length[ended])
     assert counted.episode_count == episodes > ENVS
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_wrappers_that_write_into_what_they_are_given(mode: str) -> None:
+    envs = gymnasium.make_vec("popgym_arcade/Tiny-v0", num_envs=ENVS, obs_size=64, autoreset_mode=mode)
+    clipped = wrappers.vector.ClipReward(envs, 0.0, 0.05)
+    clipped.reset(seed=0)
+    for chosen in actions():
+        assert set(np.unique(clipped.step(chosen)[1])) <= {0, np.float32(0.05)}
 
 
 def test_torch() -> None:

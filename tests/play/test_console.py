@@ -44,7 +44,7 @@ class Person:
             command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
         )
         os.close(slave)
-        self.last = b""
+        self.received = b""
 
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -54,10 +54,11 @@ class Person:
         """Read what has come; False at the end."""
         if select.select([self._master], [], [], 0.1)[0]:
             try:
-                self.last = os.read(self._master, 1 << 16)
+                received = os.read(self._master, 1 << 16)
             except OSError:  # the other end is closed
                 return False
-            self._stream.feed(self.last)
+            self.received += received
+            self._stream.feed(received)
         return True
 
     def wait(self, condition: Callable[[], bool]) -> None:
@@ -126,7 +127,7 @@ def test_a_session(person: Callable[..., Person], tmp_path: pathlib.Path) -> Non
     player.press("esc")
     assert player.leave() == 0
     assert [step.action for step in logs.read(log).episodes[0].steps] == [3, 4, 1, 2, 0]
-    assert b"\x1b[?1049l" in player.last  # the screen is as it was before
+    assert b"\x1b[?1049l" in player.received  # the screen is as it was before
     session.close()
 
 
@@ -154,6 +155,25 @@ def test_a_game_that_runs_and_the_chooser(person: Callable[..., Person]) -> None
     player.wait(player.sees("Enter or space: play"))
     player.process.send_signal(signal.SIGINT)
     assert player.leave() == 130
+
+
+def test_a_session_that_is_suspended_and_ended_from_outside(person: Callable[..., Person], tmp_path: pathlib.Path) -> None:
+    film = tmp_path / "film.gif"
+    player = person(["NavigatorEasy", "--seed", "1", "--record", str(film)])
+    player.wait(player.sees("step 0 of 64"))
+    player.process.send_signal(signal.SIGTSTP)
+    _, status = os.waitpid(player.process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    player.wait(lambda: b"\x1b[?1049l" in player.received)  # the shell's screen is to be seen
+    player.screen.reset()
+    player.process.send_signal(signal.SIGCONT)
+    player.wait(player.sees("step 0 of 64"))  # drawn anew
+    player.press(" ")
+    player.wait(player.sees("step 1 of 64"))
+    player.process.terminate()
+    assert player.leave() == 143
+    assert player.received.count(b"\x1b[?1049l") == 2
+    assert film.exists()
 
 
 def test_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

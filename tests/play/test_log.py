@@ -14,6 +14,8 @@ STEP = '{"action": 3, "reward": -0.0078125, "view": "MDP"}'
     ("lines", "complaint"),
     [
         ([], "line 1: the file is empty"),
+        (["[" * 100_000], "line 1: this is not JSON"),
+        ([HEADER, '{"seed": ' + "9" * 5000 + "}"], "line 2: this is not JSON"),
         (["{"], "line 1: this is not JSON"),
         (["[]"], "line 1: this is not an object"),
         (["{}"], "line 1: this is not a log of popgym-arcade play"),
@@ -27,7 +29,7 @@ STEP = '{"action": 3, "reward": -0.0078125, "view": "MDP"}'
         ([HEADER, '{"seed": 0}', STEP.replace("3", "5", 1)], "line 3: action must be from 0 to 4, got 5"),
         ([HEADER, '{"seed": 0}', STEP.replace("MDP", "none")], "line 3: view must be one of"),
         ([HEADER, '{"seed": 0}', '{"action": 3, "view": "MDP"}'], "line 3: reward is missing"),
-        ([HEADER, '{"seed": 0}', STEP, STEP[:20]], "line 4: this is not JSON"),
+        ([HEADER, '{"seed": 0}', STEP[:20], STEP], "line 3: this is not JSON"),
         ([HEADER, '{"seed": 0}', '{"step": 1}'], "line 3: this is neither a seed nor a step nor an end"),
         ([HEADER, '{"seed": 0}', '{"end": "won"}'], "line 3: end must be one of"),
         (
@@ -49,6 +51,13 @@ def test_what_is_no_text(tmp_path: pathlib.Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="line 1: this is not text"):
         logs.read(path)
+
+
+def test_what_editors_and_crashes_leave(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([HEADER, '{"seed": 0}', "", STEP, STEP[:20]]).encode())
+    log = logs.read(path)
+    assert [(step.line, step.action) for step in log.episodes[0].steps] == [(4, 3)]
 
 
 def test_every_line_is_written_at_once_and_nothing_is_overwritten(tmp_path: pathlib.Path) -> None:

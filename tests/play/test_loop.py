@@ -187,8 +187,9 @@ def test_a_replay_can_be_paused_and_left(monkeypatch: pytest.MonkeyPatch, waitin
     ("old", "new", "complaint"),
     [
         ('"reward": 0.0,', '"reward": 0.5,', "line 3: this step was rewarded with 0.5, now with 0.0; the log was made by"),
-        ('"seed": 0', '"seed": 2', "line 6: the episode ended with"),
-        ('"steps": 3', '"steps": 4', "line 6: the episode ended with"),
+        ('"seed": 0', '"seed": 2', "line 6: the episode ended with state"),
+        ('"steps": 3', '"steps": 4', "line 6: the episode ended with steps 4, now with 3"),
+        ('"total": 0.0', '"total": 999', "line 6: the episode ended with total 999, now with 0.0"),
     ],
 )
 def test_a_replay_that_goes_another_way(
@@ -206,6 +207,12 @@ def test_a_replay_that_goes_another_way(
         loop.replay(again, waiting, logs.read(path), 4.0)
 
 
+def test_a_log_without_a_step(waiting: Session, tmp_path: pathlib.Path) -> None:
+    logs.Writer(tmp_path / "log", waiting).close()
+    with pytest.raises(ValueError, match="holds no step"):
+        loop.replay(Script([]), waiting, logs.read(tmp_path / "log"), 4.0)
+
+
 def test_a_log_goes_on_to_the_end_of_its_episode_only(
     monkeypatch: pytest.MonkeyPatch, waiting: Session, tmp_path: pathlib.Path
 ) -> None:
@@ -215,7 +222,7 @@ def test_a_log_goes_on_to_the_end_of_its_episode_only(
     writer.close()
     lines = path.read_text().splitlines()
     lines.insert(-1, '{"action": 0, "reward": 0.0, "view": "MDP"}')
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines) + "\n")
     again = Script([TICK] * 40)
     monkeypatch.setattr(loop, "time", again)
     with pytest.raises(ValueError, match="line 36: the episode is over before this step"):

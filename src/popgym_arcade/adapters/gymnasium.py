@@ -93,6 +93,7 @@ class ArcadeEnv(gymnasium.Env[Any, Any]):
         Returns:
             (observation, info).
         """
+        seed = int(seed) if isinstance(seed, np.integer) else seed
         super().reset(seed=seed)
         _check_options(options)
         if seed is not None or self._key is None:
@@ -148,8 +149,8 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
         autoreset_mode: what happens after the end of an episode. "NextStep", Gymnasium's default: the next step ignores
             its action, pays 0 and shows the next episode's first frame. "SameStep": the last step does so itself, and
             `infos` gains `final_obs` and `final_info` with the masks `_final_obs` and `_final_info`.
-        arrays: what `step` and `reset` return. "numpy": read-only arrays, in the processor's own memory those of jax
-            without a copy, and `final_obs` an array of objects, None where no episode ended. "jax": everything stays on
+        arrays: what `step` and `reset` return. "numpy": frames are read-only, in the processor's own memory those of
+            jax without a copy, and `final_obs` an array of objects, None where no episode ended. "jax": everything stays on
             the device, and `final_obs` is uint8[num_envs, obs_size, obs_size, 3], black where no episode ended; "NextStep"
             waits for nothing, "SameStep" for whether an episode ended. Of actions that are jax arrays only shape and
             type are checked, and numbers out of range do nothing.
@@ -196,7 +197,6 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
         self._in_numpy = _checked_arrays(arrays) == "numpy"
         self._keys: jax.Array | None = None
         self._is_over = jnp.zeros(self.num_envs, bool)
-        self._all = np.ones(self.num_envs, bool)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -218,14 +218,14 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
         if isinstance(seed, int | np.integer):
             super().reset(seed=int(seed))
             seed = [int(seed) + number for number in range(self.num_envs)]
-        if seed is not None and len(seed) != self.num_envs:
-            raise ValueError(f"there must be as many seeds as environments, {self.num_envs}, got {len(seed)}")
+        if seed is not None and np.asarray(seed, object).shape != (self.num_envs,):
+            raise ValueError(f"seed must be an integer or as many as environments, {self.num_envs}, got {seed!r:.40}")
         if seed is not None or self._keys is None:
             seeds = [None] * self.num_envs if seed is None else seed
             self._keys = _keys([_drawn_seed(self.np_random) if one is None else one for one in seeds])
         self._keys, self.state, obs = _start_all(self.game, self._keys, self.params)
         self._is_over = jnp.zeros(self.num_envs, bool)
-        return self._converted(obs), self._infos(self.state.score)
+        return self._converted(obs), self._infos(self._copied(self.state.score))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take one step in each environment.
@@ -247,17 +247,17 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
             self._keys, self.state, self._is_over, obs, *rest = _next_step(
                 self.game, self._keys, self.state, self._is_over, actions, self.params
             )
-            reward, terminated, truncated, score = self._converted(rest)
+            reward, terminated, truncated, score = self._copied(rest)
             return self._converted(obs), reward, terminated, truncated, self._infos(score)
         self._keys, self.state, obs, final_state, *rest = _same_step(self.game, self._keys, self.state, actions, self.params)
-        reward, terminated, truncated, score = self._converted(rest)
+        reward, terminated, truncated, score = self._copied(rest)
         infos = self._infos(score)
         done = terminated | truncated
         ended = np.flatnonzero(done)
         if len(ended) > 0:
             final_score = jnp.where(done, final_state.score, 0)
             infos["final_obs"] = self._final_frames(final_state, ended)
-            infos["final_info"] = {"score": self._converted(final_score), "_score": done}
+            infos["final_info"] = {"score": self._copied(final_score), "_score": done}
             infos["_final_info"] = infos["_final_obs"] = done
         return self._converted(obs), reward, terminated, truncated, infos
 
@@ -270,11 +270,15 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
             raise gymnasium.error.ResetNeeded("there is nothing to render yet: call reset")
         return tuple(np.asarray(_draw_all(self.game, self.state)))
 
-    def _converted(self, arrays: Any) -> Any:
-        return jax.tree.map(np.asarray, arrays) if self._in_numpy else arrays
+    def _converted(self, frames: jax.Array) -> Any:
+        return np.asarray(frames) if self._in_numpy else frames
 
-    def _infos(self, score: jax.Array) -> dict[str, Any]:
-        return {"score": self._converted(score), "_score": self._all}
+    def _copied(self, arrays: Any) -> Any:
+        # Small, and some wrappers write into them.
+        return jax.tree.map(np.array, arrays) if self._in_numpy else arrays
+
+    def _infos(self, score: Any) -> dict[str, Any]:
+        return {"score": score, "_score": np.ones(self.num_envs, bool)}
 
     def _checked(self, actions: Any) -> Any:
         array = actions if isinstance(actions, jax.Array) else np.asarray(actions)

@@ -1,8 +1,12 @@
 """A terminal, by blessed: two pixels in every character, in 24-bit colour; good over ssh."""
 
 import contextlib
+import os
+import signal
 import sys
+import textwrap
 import time
+from typing import Any
 
 import numpy as np
 
@@ -48,18 +52,33 @@ class Console:
             import blessed
         except ModuleNotFoundError:
             raise ModuleNotFoundError("a terminal needs blessed: pip install 'popgym-arcade[human]'") from None
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
             raise NoDisplayError("--terminal needs a terminal: standard input and output are none")
+        kind = os.environ.get("TERM", "")
         self._term = blessed.Terminal()
-        if not self._term.does_styling or self._term.number_of_colors == 0:
-            raise NoDisplayError(f"--terminal needs a terminal with colours, not {self._term.kind!r}")
+        if kind in ("", "dumb", "unknown") or not self._term.does_styling or self._term.number_of_colors == 0:
+            raise NoDisplayError(f"--terminal needs a terminal with colours, not {kind!r}")
         self._cells = np.zeros((0, 0), _CELL)
         self._stack = contextlib.ExitStack()
+        self._enter()
+        if hasattr(signal, "SIGTSTP"):
+            signal.signal(signal.SIGTSTP, self._suspend)
+
+    def _enter(self) -> None:
         for mode in (self._term.fullscreen(), self._term.cbreak(), self._term.hidden_cursor()):
             self._stack.enter_context(mode)
 
+    def _suspend(self, *_: Any) -> None:
+        """Ctrl-Z: leave the terminal as it was, stop, and take it again when the shell goes on."""
+        self._stack.close()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._enter()
+        self._cells = np.zeros((0, 0), _CELL)
+
     def close(self) -> None:
         """Give the terminal back as it was."""
+        if hasattr(signal, "SIGTSTP"):
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         self._stack.close()
 
     def fitting_size(self) -> int:
@@ -70,13 +89,12 @@ class Console:
     def poll(self, seconds: float | None) -> Key | None:
         """See `Display`."""
         due = None if seconds is None else time.monotonic() + seconds
-        size = self._cells.shape
         while True:
             left = _LOOK_EVERY if due is None else due - time.monotonic()
             key = self._term.inkey(timeout=max(0.0, min(left, _LOOK_EVERY)))
             if key and (command := _KEYS.get(key.name or key.lower())):
                 return Key(command)
-            if (self._term.height, self._term.width) != size:
+            if (self._term.height, self._term.width) != self._cells.shape:
                 return Key(Command.REDRAW)
             if due is not None and time.monotonic() >= due:
                 return None
@@ -89,9 +107,14 @@ class Console:
         is_small = page.frames and min(columns // len(page.frames), 2 * (rows - _TEXT_ROWS)) < len(page.frames[0])
         hint = "   (a larger terminal shows every pixel)" if is_small else ""
         _write(cells, 0, page.title + hint, palette.WHITE)
-        last = rows - len(page.lines)
-        for number, words in enumerate(page.lines):
-            _write(cells, last + number, words, (palette.WHITE, palette.YELLOW, palette.SKY, palette.SKY)[number])
+        lines = [
+            (words, (palette.WHITE, palette.YELLOW)[number] if number < 2 else palette.SKY)
+            for number, text in enumerate(page.lines)
+            for words in textwrap.wrap(text, columns) or [""]
+        ]
+        last = max(1, rows - len(lines))
+        for number, (words, colour) in enumerate(lines):
+            _write(cells, last + number, words, colour)
         middle = cells[1:last]
         if page.menu:
             menu, middle = middle[:, : columns * 2 // 5], middle[:, columns * 2 // 5 :]

@@ -28,7 +28,7 @@ class Writer:
         try:
             self._file = path.open("x", encoding="utf-8")
         except FileExistsError:
-            raise FileExistsError(f"{path} exists already; choose another name for the log") from None
+            raise FileExistsError(f"{path} exists already; choose another name") from None
         self._session = session
         self._line(
             format=FORMAT,
@@ -119,15 +119,18 @@ def read(path: pathlib.Path) -> Log:
         ValueError: if it is not a log that this version can read; it names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise _error(path, 1, "this is not text") from None
+    lines.pop()  # nothing, or what a process that was killed did not finish
     log: Log | None = None
     episode: Episode | None = None
     for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
         try:
             fields = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise _error(path, number, "this is not JSON") from None
         if not isinstance(fields, dict):
             raise _error(path, number, "this is not an object")
@@ -187,7 +190,7 @@ def _end(path: pathlib.Path, line: int, fields: dict[str, Any]) -> End:
 def _field(path: pathlib.Path, line: int, fields: dict[str, Any], name: str, kind: Any) -> Any:
     value = fields.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise _error(path, line, f"{name} is missing" if name not in fields else f"{name} cannot be {value!r}")
+        raise _error(path, line, f"{name} is missing" if name not in fields else f"{name} cannot be {value!r:.40}")
     return value
 
 

@@ -9,7 +9,7 @@ from popgym_arcade.play.display import Command, Display, Page
 from popgym_arcade.play.film import Recorder
 from popgym_arcade.play.session import SEEDS, Session
 
-_HELP = ("arrows: move   space: fire   R: next seed   T: other view   B: both views", "P: pause   Esc: quit")
+_HELP = ("arrows: move   space: fire   R: next seed", "T: other view   B: both views   {more}Esc: quit")
 _REPLAY_HELP = ("P: pause   T: other view   B: both views   Esc: quit",)
 _SHOWN = {"MDP": (False,), "POMDP": (True,), "both": (False, True)}
 
@@ -108,7 +108,8 @@ def play(
         How the player left: `Command.QUIT` or `Command.MENU`.
     """
     hands = Hands(display)
-    help_lines = (_HELP[0], f"M: menu   {_HELP[1]}") if has_menu else _HELP
+    more = ("P: pause   " if pace is not None else "") + ("M: menu   " if has_menu else "")
+    help_lines = tuple(line.format(more=more) for line in _HELP)
     due = 0.0
     is_paused = pace is not None  # a game that runs by itself begins with the first key
     _shoot(film, view, session)
@@ -154,6 +155,8 @@ def replay(display: Display, session: Session, log: logs.Log, pace: float, film:
     Raises:
         ValueError: if the game does not do what it did; it names the line of the log.
     """
+    if not any(episode.steps for episode in log.episodes):
+        raise ValueError(f"{log.path} holds no step")
     hands = Hands(display)
     view = View("MDP")
 
@@ -199,7 +202,7 @@ def _shoot(film: Recorder | None, view: View, session: Session) -> None:
 
 def _message(session: Session, is_paused: bool) -> str:
     if session.end:
-        return f"{_ending(session)} R: play another."
+        return f"R: play another. {_ending(session)}"
     if is_paused:
         return "Paused. An arrow or space goes on." if session.step else "An arrow or space begins."
     return ""
@@ -223,7 +226,8 @@ def _repeat(log: logs.Log, session: Session, step: logs.Step) -> None:
 def _compare_ends(log: logs.Log, session: Session, episode: logs.Episode) -> None:
     if episode.end is None:
         return
-    logged = (episode.end.steps, episode.end.end, episode.end.state)
-    seen = (session.step, session.end or "left", session.digest())
-    if logged != seen:
-        raise log.error(episode.end.line, f"the episode ended with {logged}, now with {seen}; {log.made_by}")
+    end = episode.end
+    seen = logs.End(end.line, session.end or "left", round(session.total, 6), session.step, session.digest())
+    for name, logged in vars(end).items():
+        if (now := getattr(seen, name)) != logged:
+            raise log.error(end.line, f"the episode ended with {name} {logged!r:.40}, now with {now!r}; {log.made_by}")

@@ -3,6 +3,8 @@
 import contextlib
 import pathlib
 import secrets
+import signal
+from typing import Any
 
 from popgym_arcade import registration
 from popgym_arcade.play import log as logs
@@ -60,15 +62,15 @@ def play(
             while session := chooser.choose(display):
                 view = loop.View("POMDP" if chooser.partial_obs else "MDP")
                 pace = session.env.steps_per_second and (fps or session.env.steps_per_second)
-                if not _await_first_frame(display, session):
+                if not _await_first_frame(display, session, chooser.partial_obs):
                     return
                 if loop.play(display, session, view, pace, has_menu=True) is Command.QUIT:
                     return
-                session.begin(seed)
+                session.begin((session.seed + 1) % SEEDS)
         else:
             session = stack.enter_context(contextlib.closing(Session(game, seed, size, partial_obs)))
             log = stack.enter_context(contextlib.closing(logs.Writer(log_path, session))) if log_path else None
-            if _await_first_frame(display, session):
+            if _await_first_frame(display, session, partial_obs):
                 loop.play(display, session, loop.View("POMDP" if partial_obs else "MDP"), pace, log, film)
 
 
@@ -102,8 +104,12 @@ def replay(
         film = _recorder(film_path, pace, stack)
         display = _display(in_terminal, stack)
         session = stack.enter_context(contextlib.closing(Session(log.game, 0, obs_size or log.obs_size)))
-        if _await_first_frame(display, session):
+        if _await_first_frame(display, session, False):
             loop.replay(display, session, log, pace, film)
+
+
+def _leave(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)
 
 
 def _pace(game: str, fps: float | None) -> float | None:
@@ -118,12 +124,16 @@ def _recorder(path: pathlib.Path | None, pace: float | None, stack: contextlib.E
 
 
 def _display(in_terminal: bool, stack: contextlib.ExitStack) -> Display:
+    for name in ("SIGTERM", "SIGHUP"):  # such as when a connection is lost: what was kept is still written
+        if hasattr(signal, name):
+            number = getattr(signal, name)
+            stack.callback(signal.signal, number, signal.signal(number, _leave))
     return stack.enter_context(contextlib.closing(Console() if in_terminal else Window()))
 
 
-def _await_first_frame(display: Display, session: Session) -> bool:
+def _await_first_frame(display: Display, session: Session, partial_obs: bool) -> bool:
     """Say that JAX compiles until there is something to see; tell whether the player is still there."""
-    while not session.is_ready(session.env.partial_obs):
+    while not session.is_ready(partial_obs):
         display.show(Page(title=session.env.name, lines=("compiling ...",)))
         key = display.poll(_LOOK_EVERY)
         if key and key.command is Command.QUIT:

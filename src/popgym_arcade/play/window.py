@@ -10,7 +10,8 @@ import numpy as np
 from popgym_arcade.graphics import palette
 from popgym_arcade.play.display import Command, Key, NoDisplayError, Page
 
-_SIZE = (800, 720)
+_SIZE = (800, 740)
+_WAKE_EVERY = 200  # milliseconds: SDL waits in C, where Python sees no signal
 _SMALLEST_TEXT = 13
 _REPEAT_AFTER, _REPEAT_EVERY = 300, 70  # milliseconds
 
@@ -61,6 +62,7 @@ class Window:
             pygame.K_RETURN: Command.CHOOSE,
             pygame.K_KP_ENTER: Command.CHOOSE,
             pygame.K_ESCAPE: Command.QUIT,
+            pygame.K_q: Command.QUIT,
         }
 
     def close(self) -> None:
@@ -72,8 +74,8 @@ class Window:
         pygame = self._pygame
         due = None if seconds is None else time.monotonic() + seconds
         while True:
-            # A timeout of 0 would wait for ever.
-            event = pygame.event.wait() if due is None else pygame.event.wait(max(1, int(1000 * (due - time.monotonic()))))
+            left = _WAKE_EVERY if due is None else int(1000 * (due - time.monotonic()))
+            event = pygame.event.wait(max(1, min(left, _WAKE_EVERY)))  # a timeout of 0 would wait for ever
             if event.type == pygame.QUIT:
                 return Key(Command.QUIT)
             if event.type in (pygame.KEYDOWN, pygame.KEYUP) and event.key in self._keys:
@@ -126,7 +128,8 @@ class Window:
             room = max(1, min(share, height))
             size = room // size * size or room
             picture = self._pygame.surfarray.make_surface(np.swapaxes(frame, 0, 1))
-            picture = self._pygame.transform.scale(picture, (size, size))
+            transform = self._pygame.transform
+            picture = (transform.scale if size >= len(frame) else transform.smoothscale)(picture, (size, size))
             x, y = left + share * number + (share - size) // 2, top + (height - size) // 2
             self._surface.blit(picture, (x, y))
             if page.captions:
