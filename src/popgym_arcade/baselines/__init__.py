@@ -1,0 +1,1 @@
+"""Agents with and without memory that learn to play the games: the extra `baselines`."""
