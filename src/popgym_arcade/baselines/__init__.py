@@ -1,1 +1,1 @@
-"""Agents: networks with and without memory, and what trains them."""
+"""Agents with and without memory that learn to play the games: the extra `baselines`."""

@@ -1,0 +1,266 @@
+"""The networks of the paper (arXiv 2503.01450): Q-networks and actor-critics, with and without memory.
+
+All are one structure: an encoder looks at frames, a memory reads what it saw, a head answers. All are called in one way,
+for one environment with time as the first axis; batch them by `jax.vmap`, and the encoder still sees one big batch.
+All leaves are float arrays. Linear maps start uniform within 1 / sqrt(fan-in) of zero, the default of `equinox.nn`, as in
+the paper's code.
+"""
+
+import abc
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from popgym_arcade.baselines.model.checks import checked_positive
+from popgym_arcade.baselines.model.encoder import ConvEncoder, Encoder, PatchEncoder
+from popgym_arcade.baselines.model.memory import Memory, MemoryConstructor, make_memory
+
+EncoderConstructor = Callable[[int, jax.Array], Encoder]
+
+ENCODERS: dict[str, EncoderConstructor] = {"conv": ConvEncoder, "patch": PatchEncoder}
+
+
+class Head(eqx.Module):
+    """What turns the outputs of the memory, float32[T, width], into answers; made by `head(width, num_actions, key)`."""
+
+    @abc.abstractmethod
+    def __call__(self, x: jax.Array) -> Any:
+        """Answer, for each frame."""
+
+
+class QHead(Head):
+    """The values of all actions, float32[T, num_actions]."""
+
+    values: eqx.nn.Linear
+
+    def __init__(self, width: int, num_actions: int, key: jax.Array) -> None:
+        self.values = eqx.nn.Linear(width, num_actions, key=key)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Value all actions."""
+        return jax.vmap(self.values)(x)
+
+
+class ActorCriticHead(Head):
+    """The logits of a policy, float32[T, num_actions], and the value of the present state, float32[T]."""
+
+    policy: eqx.nn.Linear
+    value: eqx.nn.Linear
+
+    def __init__(self, width: int, num_actions: int, key: jax.Array) -> None:
+        key_policy, key_value = jax.random.split(key)
+        self.policy = eqx.nn.Linear(width, num_actions, key=key_policy)
+        self.value = eqx.nn.Linear(width, "scalar", key=key_value)
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Rate all actions, and value the state."""
+        return jax.vmap(self.policy)(x), jax.vmap(self.value)(x)
+
+
+class Network(eqx.Module):
+    """What all networks are: encoder, memory, head.
+
+    Raises:
+        TypeError: if an argument has the wrong type; when traced, if one of a call does.
+        ValueError: if `num_actions` is below 1, `obs_size` not in 64..512, or a name unknown (the error names the closest);
+            when traced, if the arguments of a call do not fit together.
+    """
+
+    encoder: Encoder
+    memory: Memory
+    head: Head
+    num_actions: int = eqx.field(static=True)
+    """The number of actions."""
+    sees_last_action: bool = eqx.field(static=True)
+    """Whether the last action enters the memory."""
+
+    def __init__(
+        self,
+        make_head: Callable[[int, int, jax.Array], Head],
+        make_memory: Callable[..., Memory],
+        num_actions: int,
+        key: jax.Array,
+        obs_size: int,
+        encoder: str | EncoderConstructor,
+        hidden_size: int,
+        sees_last_action: bool,
+    ) -> None:
+        self.num_actions = checked_positive("num_actions", num_actions)
+        self.sees_last_action = sees_last_action
+        checked_positive("hidden_size", hidden_size)
+        key_encoder, key_memory, key_head = jax.random.split(key, 3)
+        self.encoder = _make_encoder(encoder, obs_size, key_encoder)
+        inputs = self.encoder.features + (num_actions if sees_last_action else 0)
+        self.memory = make_memory(key=key_memory, input_size=inputs, output_size=hidden_size)
+        self.head = make_head(hidden_size, num_actions, key_head)
+
+    def initial_state(self) -> Any:
+        """Return the state before any frame, a pytree of arrays (an empty one, where there is nothing to remember)."""
+        return self.memory.initial_state()
+
+    def __call__(self, state: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array) -> tuple[Any, Any]:
+        """Answer a sequence of frames of one environment.
+
+        Args:
+            state: what an earlier call returned, or `initial_state()`.
+            obs: frames, uint8[T, obs_size, obs_size, 3]; or float32 of that shape in [0, 1], to differentiate by pixels.
+            last_action: the action that led to a frame, int32[T], unused where `start`.
+            start: whether a frame begins an episode, bool[T]: nothing from before it reaches the answers from there on, or
+                the state.
+
+        Returns:
+            (state after the last frame, answers): of a Q-network the values float32[T, num_actions], of an actor-critic the
+            logits float32[T, num_actions] and the value float32[T].
+        """
+        for name, array, kind in (("last_action", last_action, jnp.integer), ("start", start, jnp.bool_)):
+            if array.shape != obs.shape[:1]:
+                raise ValueError(f"{name} must have the shape {list(obs.shape[:1])}, got {list(array.shape)}")
+            if not jnp.issubdtype(array.dtype, kind):
+                raise TypeError(f"{name} must be of dtype {'bool' if kind is jnp.bool_ else 'int32'}, got {array.dtype}")
+        x = self.encoder(obs)
+        if self.sees_last_action:
+            # An action of the episode before is none of this one's affair.
+            known = jnp.where(start[:, None], 0.0, jax.nn.one_hot(last_action, self.num_actions))
+            x = jnp.concatenate([x, known], axis=-1)
+        state, x = self.memory(state, x, start)
+        return state, self.head(x)
+
+
+class QNetwork(Network):
+    """The paper's Q-network without memory, which sees the present frame alone: at 128 px 704,901 parameters.
+
+    The last action and the start of an episode are arguments as in all networks, and make no difference. To compare with a
+    memory at equal inputs and capacity, take `QNetworkRNN` with `memory_type="none"`.
+
+    Args:
+        num_actions: the number of actions.
+        key: one JAX random key, new-style or old-style.
+        obs_size: height and width of the frames in pixels, 64 to 512.
+        encoder: "conv", the paper's; "patch", a small one for CPUs; or a constructor called as `encoder(obs_size, key)`.
+        hidden_size: the width of the two layers between encoder and head.
+    """
+
+    def __init__(
+        self,
+        num_actions: int,
+        key: jax.Array,
+        *,
+        obs_size: int = 128,
+        encoder: str | EncoderConstructor = "conv",
+        hidden_size: int = 256,
+    ) -> None:
+        super().__init__(QHead, _Reflex, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=False)
+
+
+class QNetworkRNN(Network):
+    """The paper's Q-network with memory: at 128 px 3,529,861 parameters with LRU, 4,577,413 with GRU.
+
+    The memory reads the features of each frame and the last action, one-hot. `memory_type="none"` reads the same and has as
+    many parameters, but remembers nothing.
+
+    Args:
+        num_actions: the number of actions.
+        key: one JAX random key, new-style or old-style.
+        memory_type: a name in any case, see `memory.memory_names()`, or a constructor, see `memory.make_memory`.
+        obs_size: height and width of the frames in pixels, 64 to 512.
+        encoder: "conv", the paper's; "patch", a small one for CPUs; or a constructor called as `encoder(obs_size, key)`.
+        memory_size: the width of the memory's layers.
+        layers: how many layers the memory has.
+        hidden_size: the width of what the memory hands to the head.
+        window_size: how many frames attention and Stack look back; if left out 20 and 4, as in memax. The paper has 128.
+        capacity_of: for `"none"`: the memory it will be compared with, "lru" if left out.
+    """
+
+    def __init__(
+        self,
+        num_actions: int,
+        key: jax.Array,
+        memory_type: str | MemoryConstructor,
+        *,
+        obs_size: int = 128,
+        encoder: str | EncoderConstructor = "conv",
+        memory_size: int = 512,
+        layers: int = 2,
+        hidden_size: int = 256,
+        window_size: int | None = None,
+        capacity_of: str | MemoryConstructor | None = None,
+    ) -> None:
+        options: Any = {"layers": layers, "window_size": window_size, "capacity_of": capacity_of}
+        memory = functools.partial(make_memory, memory_type, memory_size, **options)
+        super().__init__(QHead, memory, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=True)
+
+
+class ActorCritic(Network):
+    """`QNetwork` with a policy and a value in place of Q-values; the two share all but their last linear maps."""
+
+    def __init__(
+        self,
+        num_actions: int,
+        key: jax.Array,
+        *,
+        obs_size: int = 128,
+        encoder: str | EncoderConstructor = "conv",
+        hidden_size: int = 256,
+    ) -> None:
+        super().__init__(ActorCriticHead, _Reflex, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=False)
+
+
+class ActorCriticRNN(Network):
+    """`QNetworkRNN` with a policy and a value in place of Q-values; the two share all but their last linear maps."""
+
+    def __init__(
+        self,
+        num_actions: int,
+        key: jax.Array,
+        memory_type: str | MemoryConstructor,
+        *,
+        obs_size: int = 128,
+        encoder: str | EncoderConstructor = "conv",
+        memory_size: int = 512,
+        layers: int = 2,
+        hidden_size: int = 256,
+        window_size: int | None = None,
+        capacity_of: str | MemoryConstructor | None = None,
+    ) -> None:
+        options: Any = {"layers": layers, "window_size": window_size, "capacity_of": capacity_of}
+        memory = functools.partial(make_memory, memory_type, memory_size, **options)
+        super().__init__(ActorCriticHead, memory, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=True)
+
+
+class _Reflex(Memory):
+    """Two layers with LayerNorm and leaky ReLU, in the place of a memory: they see the present frame alone."""
+
+    layers: tuple[eqx.nn.Linear, ...]
+    norms: tuple[eqx.nn.LayerNorm, ...]
+
+    def __init__(self, *, key: jax.Array, input_size: int, output_size: int) -> None:
+        first, second = jax.random.split(key)
+        self.layers = (
+            eqx.nn.Linear(input_size, output_size, key=first),
+            eqx.nn.Linear(output_size, output_size, key=second),
+        )
+        self.norms = (eqx.nn.LayerNorm(output_size), eqx.nn.LayerNorm(output_size))
+
+    def initial_state(self) -> tuple[()]:
+        return ()
+
+    def __call__(self, state: tuple[()], x: jax.Array, start: jax.Array) -> tuple[tuple[()], jax.Array]:
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = jax.nn.leaky_relu(jax.vmap(norm)(jax.vmap(layer)(x)))
+        return state, x
+
+
+def _make_encoder(encoder: str | EncoderConstructor, obs_size: int, key: jax.Array) -> Encoder:
+    if not isinstance(encoder, str):
+        if not callable(encoder):
+            raise TypeError(f"encoder must be a name or a constructor, got {encoder!r}")
+        return encoder(obs_size, key)
+    if encoder.lower() not in ENCODERS:
+        closest = difflib.get_close_matches(encoder.lower(), ENCODERS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown encoder {encoder!r}; did you mean {closest!r}? There are {', '.join(ENCODERS)}")
+    return ENCODERS[encoder.lower()](obs_size, key)

@@ -1,0 +1,207 @@
+"""From frames to features: the paper's convolutional network, and a small one for CPUs.
+
+Parameters start as those of `equinox.nn` do, uniform within 1 / sqrt(fan-in) of zero, as in the paper's code.
+"""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from popgym_arcade.baselines.model.checks import checked_obs_size, checked_positive
+
+
+class Encoder(eqx.Module):
+    """What turns frames into features.
+
+    Raises:
+        TypeError: if `obs_size` is not an int; when traced, if frames are neither uint8 nor float32.
+        ValueError: if `obs_size` is not in 64..512 or another size not positive; when traced, if frames have another shape.
+    """
+
+    obs_size: eqx.AbstractVar[int]
+    """Height and width of the frames in pixels."""
+    features: eqx.AbstractVar[int]
+    """The number of features of a frame."""
+
+    @abc.abstractmethod
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        """Look at frames, each for itself.
+
+        Args:
+            obs: uint8[T, obs_size, obs_size, 3], which the encoder scales to [0, 1]; or float32 of that shape, taken as
+                being in [0, 1] already, to differentiate by pixels.
+
+        Returns:
+            the features, float32[T, features].
+        """
+
+
+class ConvEncoder(Encoder):
+    """The convolutional network of the paper (arXiv 2503.01450) at 128 px.
+
+    Convolutions 5x5 stride 2, 3x3 stride 2 and 3x3 stride 2 without padding, each followed by a max-pool (2x2, 2x2, 3x3)
+    and leaky ReLU; one 1x1 and leaky ReLU. With the default sizes 505,472 parameters and 512 features. Frames of other
+    sizes are resampled to 128 px first (linear, antialiased), so the network and its cost stay the same: what was learnt
+    about a picture holds at any size.
+
+    Args:
+        obs_size: height and width of the frames in pixels, 64 to 512.
+        key: one JAX random key.
+        channels: the widths of the three convolutions.
+        features: the width of the last one, the number of features.
+    """
+
+    convolutions: tuple["_Convolution", ...]
+    project: eqx.nn.Linear
+    obs_size: int = eqx.field(static=True)
+    features: int = eqx.field(static=True)
+
+    def __init__(
+        self, obs_size: int, key: jax.Array, *, channels: tuple[int, int, int] = (64, 128, 256), features: int = 512
+    ) -> None:
+        self.obs_size = checked_obs_size(obs_size)
+        for width in (*channels, features):
+            checked_positive("channels and features", width)
+        keys = jax.random.split(key, 4)
+        widths = zip((3, *channels), channels, (5, 3, 3), keys, strict=False)
+        self.convolutions = tuple(_Convolution(*inputs_and_outputs) for inputs_and_outputs in widths)
+        self.project = eqx.nn.Linear(channels[-1], features, key=keys[3])
+        self.features = features
+
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        """Look at frames, each for itself; see `Encoder`."""
+        _check_frames(obs, self.obs_size)
+        if self.obs_size != 128:
+            obs = jax.image.resize(_unit(obs), (obs.shape[0], 128, 128, 3), "linear")
+        x = obs
+        for convolution, pool in zip(self.convolutions, (2, 2, 3), strict=True):
+            # Leaky ReLU grows, so it commutes with the maximum, and there is less of it to compute after a pool.
+            x = jax.nn.leaky_relu(_max_pool(convolution(x), pool))
+        return jax.nn.leaky_relu(jax.vmap(self.project)(x[:, 0, 0]))
+
+
+class PatchEncoder(Encoder):
+    """A small, fast network for CPUs, where time is short and 64 px are enough.
+
+    The frame is cut into 8 x 8 patches (zeros fill up sizes that 8 does not divide); one linear map for all patches, one of
+    all patches together, each with leaky ReLU. At 64 px and the default sizes 530,720 parameters, a fiftieth of the paper's
+    arithmetic.
+
+    Args:
+        obs_size: height and width of the frames in pixels, 64 to 512.
+        key: one JAX random key.
+        width: how many numbers describe a patch.
+        features: how many describe the frame.
+    """
+
+    embed: eqx.nn.Linear
+    project: eqx.nn.Linear
+    obs_size: int = eqx.field(static=True)
+    features: int = eqx.field(static=True)
+
+    def __init__(self, obs_size: int, key: jax.Array, *, width: int = 32, features: int = 256) -> None:
+        self.obs_size = checked_obs_size(obs_size)
+        self.features = checked_positive("features", features)
+        key_embed, key_project = jax.random.split(key)
+        self.embed = eqx.nn.Linear(self._patch**2 * 3, checked_positive("width", width), key=key_embed)
+        self.project = eqx.nn.Linear(64 * width, features, key=key_project)
+
+    @property
+    def _patch(self) -> int:
+        return -(-self.obs_size // 8)
+
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        """Look at frames, each for itself; see `Encoder`."""
+        _check_frames(obs, self.obs_size)
+        missing = 8 * self._patch - self.obs_size
+        obs = jnp.pad(obs, ((0, 0), (0, missing), (0, missing), (0, 0)))
+        patches = obs.reshape(-1, 8, self._patch, 8, self._patch * 3).swapaxes(2, 3).reshape(-1, 64, self._patch**2 * 3)
+        x = jax.nn.leaky_relu(jax.vmap(jax.vmap(self.embed))(_unit(patches)))
+        return jax.nn.leaky_relu(jax.vmap(self.project)(x.reshape(x.shape[0], -1)))
+
+
+class _Convolution(eqx.Module):
+    """A convolution with stride 2 and without padding, [T, H, W, inputs] to float32[T, H', W', outputs]."""
+
+    weight: jax.Array
+    """float32[kernel, kernel, inputs, outputs]"""
+    bias: jax.Array
+    """float32[outputs]"""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, key: jax.Array) -> None:
+        key_weight, key_bias = jax.random.split(key)
+        bound = 1 / math.sqrt(kernel**2 * inputs)
+        self.weight = jax.random.uniform(key_weight, (kernel, kernel, inputs, outputs), minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(key_bias, (outputs,), minval=-bound, maxval=bound)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # XLA's convolutions are slow on CPUs, and fifty times slower where their gradients are inside loops.
+        return jax.lax.platform_dependent(x, self.weight, self.bias, cpu=as_product, default=as_convolution)
+
+
+def as_product(x: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
+    """Convolve with stride 2 by one product of matrices: every patch is a row."""
+    # The patches overlap: gathered as bytes, where they are bytes, and scaled afterwards.
+    patches = _unit(_patches(x, weight.shape[0]))
+    return patches @ weight.reshape(-1, weight.shape[-1]) + bias
+
+
+def as_convolution(x: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
+    """Convolve with stride 2 by XLA's own operation."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(_unit(x), weight, (2, 2), "VALID", dimension_numbers=layout) + bias
+
+
+def _patches(x: jax.Array, kernel: int) -> jax.Array:
+    """Return the patches that a kernel with stride 2 sees: [T, H, W, C] to [T, H', W', kernel * kernel * C].
+
+    Neighbouring pixels are taken in pairs, so that no slice has a stride: longer copies, and faster gradients.
+    """
+    size, channels = x.shape[1], x.shape[-1]
+    outputs = (size - kernel) // 2 + 1
+    pairs = outputs + kernel // 2
+    missing = max(0, 2 * pairs - size)
+    x = jnp.pad(x, ((0, 0), (0, missing), (0, missing), (0, 0)))[:, : 2 * pairs, : 2 * pairs]
+    pixels = x.reshape(-1, pairs, 2, pairs, 2 * channels)
+    pieces = []
+    for y in range(kernel):
+        row = pixels[:, y // 2 : y // 2 + outputs, y % 2]
+        for column in range(0, kernel, 2):
+            width = min(2, kernel - column) * channels
+            pieces.append(row[:, :, column // 2 : column // 2 + outputs, :width])
+    return jnp.concatenate(pieces, axis=-1)
+
+
+def _max_pool(x: jax.Array, pool: int) -> jax.Array:
+    """Return the maxima of squares of `pool` pixels; a rest at the border is left out.
+
+    Maxima of slices, because the gradient of `reduce_window` is slow on CPUs. Where several are the greatest, the gradient
+    is shared among them.
+    """
+    size = x.shape[1] // pool * pool
+
+    def maximum(slices: list[jax.Array]) -> jax.Array:
+        greatest, *others = slices
+        for other in others:
+            greatest = jnp.maximum(greatest, other)
+        return greatest
+
+    rows = maximum([x[:, i:size:pool, :size] for i in range(pool)])
+    return maximum([rows[:, :, i::pool] for i in range(pool)])
+
+
+def _unit(frames: jax.Array) -> jax.Array:
+    """Scale uint8 to float32 in [0, 1]; float32 is left as it is."""
+    return frames.astype(jnp.float32) / 255.0 if frames.dtype == jnp.uint8 else frames
+
+
+def _check_frames(obs: jax.Array, size: int) -> None:
+    if obs.ndim != 4 or obs.shape[1:] != (size, size, 3):
+        raise ValueError(
+            f"frames must have the shape [T, {size}, {size}, 3], got {list(obs.shape)}; for a batch use jax.vmap"
+        )
+    if obs.dtype not in (jnp.uint8, jnp.float32):
+        raise TypeError(f"frames must be uint8, or float32 in [0, 1], got {obs.dtype}")
