@@ -10,6 +10,9 @@ import pytest
 from popgym_arcade.baselines.model.encoder import ConvEncoder, PatchEncoder, as_convolution, as_product
 from popgym_arcade.baselines.model.memory import count_parameters
 
+SMALL: Any = {ConvEncoder: {"channels": (4, 4, 4), "features": 6}, PatchEncoder: {"width": 4, "features": 6}}
+of_each_encoder = pytest.mark.parametrize("make", [ConvEncoder, PatchEncoder])
+
 
 def frames(size: int, count: int = 2) -> np.ndarray:
     return np.random.default_rng(size).integers(0, 256, (count, size, size, 3), np.uint8)
@@ -53,17 +56,17 @@ def test_a_convolution_is_a_product(size: int, kernel: int, channels: int) -> No
     np.testing.assert_allclose(as_product(x, weight, bias), as_convolution(x, weight, bias), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [ConvEncoder, PatchEncoder])
+@of_each_encoder
 @pytest.mark.parametrize("size", [64, 100, 128, 511, 512])
 def test_any_size(make: Any, size: int) -> None:
-    small: Any = {"channels": (4, 4, 4)} if make is ConvEncoder else {"width": 4}
-    encoder, obs = make(size, jax.random.key(0), features=6, **small), frames(size)
-    features = jax.jit(lambda encoder, obs: encoder(obs))(encoder, obs)
+    encoder, obs = make(size, jax.random.key(0), **SMALL[make]), frames(size)
+    see = jax.jit(lambda encoder, obs: encoder(obs))
+    features = see(encoder, obs)
     assert features.shape == (2, encoder.features) == (2, 6) and features.dtype == jnp.float32
     assert np.all(np.isfinite(features)) and not np.array_equal(features[0], features[1])
     changed = obs.copy()
     changed[0, -1, -1] += 100  # a pixel at the border is seen; no frame sees the other
-    other = jax.jit(lambda encoder, obs: encoder(obs))(encoder, changed)
+    other = see(encoder, changed)
     assert np.array_equal(features[1], other[1])
     if make is PatchEncoder:
         assert not np.array_equal(features[0], other[0])
@@ -72,17 +75,19 @@ def test_any_size(make: Any, size: int) -> None:
 def test_the_conv_encoder_sees_the_same_picture_at_any_size() -> None:
     small = np.asarray(jax.image.resize(frames(16)[:1] / 255, (1, 128, 128, 3), "linear"), np.float32)
     seen = [
-        np.asarray(ConvEncoder(size, jax.random.key(0))(jax.image.resize(small, (1, size, size, 3), "linear")))
+        np.asarray(
+            ConvEncoder(size, jax.random.key(0), channels=(8, 16, 32))(jax.image.resize(small, (1, size, size, 3), "linear"))
+        )
         for size in (64, 128, 256, 300)
     ]
     for features in seen:
         assert np.corrcoef(features[0], seen[1][0])[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("make", [ConvEncoder, PatchEncoder])
+@of_each_encoder
 @pytest.mark.parametrize("size", [64, 128])
 def test_bytes_are_scaled_once(make: Any, size: int) -> None:
-    encoder, obs = make(size, jax.random.key(0)), frames(size)
+    encoder, obs = make(size, jax.random.key(0), **SMALL[make]), frames(size)
     unit = (obs / 255.0).astype(np.float32)
     np.testing.assert_allclose(encoder(jnp.asarray(obs)), encoder(jnp.asarray(unit)), rtol=1e-5, atol=1e-6)
     by_pixels = jax.jit(jax.grad(lambda unit: encoder(unit).sum()))(unit)
@@ -97,7 +102,7 @@ def test_parameter_counts() -> None:
     assert count_parameters(jax.eval_shape(lambda key: PatchEncoder(64, key), jax.random.key(0))) == 530_720
 
 
-@pytest.mark.parametrize("make", [ConvEncoder, PatchEncoder])
+@of_each_encoder
 def test_bad_arguments(make: Any) -> None:
     key = jax.random.key(0)
     for size, error in ((63, ValueError), (513, ValueError), (128.0, TypeError), (True, TypeError)):

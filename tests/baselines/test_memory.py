@@ -34,7 +34,7 @@ def call(memory: Memory, state: Any, x: jax.Array, start: jax.Array) -> Any:
     return jax.vmap(memory)(state, x, start)
 
 
-@jax.jit
+@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
 def gradients(memory: Memory, state: Any, x: jax.Array, start: jax.Array, since: jax.Array) -> Any:
     """Differentiate what comes out since a frame, by memory, state and inputs."""
     whole, rest = eqx.partition(state, eqx.is_inexact_array)
