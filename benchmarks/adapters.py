@@ -70,8 +70,7 @@ def main() -> int:
     print(f"{options.num_envs} environments, {options.obs_size} px, MDP")
     rows = [[one["game"], one["way"], f"{one['frames_per_second']:,.0f}", f"{one['of_raw']:.2f}"] for one in results]
     print(terminal.table(["game", "way", "frames/s", f"of {RAW}"], rows))
-    name = machine["processor"] if machine["backend"] == "cpu" else machine["device"]
-    path = options.out / f"adapters-{machine['backend']}-{name.lower().replace(' ', '-')}.json"
+    path = options.out / f"adapters-{speed.file_name(machine)}.json"
     content = {"machine": machine, "num_envs": options.num_envs, "obs_size": options.obs_size, "results": results}
     files.write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
     print(f"wrote {path}")

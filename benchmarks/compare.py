@@ -14,7 +14,6 @@ cannot be installed. The figures are written to `benchmarks/results/` under the 
 import argparse
 import json
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -121,7 +120,7 @@ def ratios(runs: Runs) -> list[float]:
 def machine(runs: Runs) -> dict[str, Any]:
     """Describe what our figures were measured on."""
     first = next(many[0] for (package, _), many in runs.items() if package == "ours")
-    return {name: first[name] for name in ("device", "processor", "cores", "python", "jax")}
+    return {name: first[name] for name in ("device", "backend", "processor", "cores", "python", "jax")}
 
 
 def fill_rate(runs: Runs) -> float:
@@ -158,8 +157,7 @@ def print_table(runs: Runs, configurations: list[Configuration], options: argpar
 def write(runs: Runs, options: argparse.Namespace) -> pathlib.Path:
     """Write all figures measured so far, and return the file."""
     about = machine(runs)
-    device = f"cpu {about['processor']}" if about["device"] == "cpu" else about["device"]
-    path = options.out / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+    path = options.out / f"{speed.file_name(about)}.json"
     summary = (
         {"geometric_mean": statistics.geometric_mean(ratios(runs)), "lowest": min(ratios(runs))} if ratios(runs) else {}
     )

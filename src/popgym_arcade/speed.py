@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -106,6 +107,12 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
     }
+
+
+def file_name(machine: dict[str, Any]) -> str:
+    """Name a file after the device that `machine` describes, e.g. `cpu-amd-epyc`."""
+    device = f"cpu {machine['processor']}" if machine["backend"] == "cpu" else machine["device"]
+    return re.sub("[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
 def _memory(compiled: Any) -> float:
