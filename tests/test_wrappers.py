@@ -15,33 +15,14 @@ import pytest
 import popgym_arcade
 from popgym_arcade.spaces import Box
 from popgym_arcade.wrappers import FlattenObservationWrapper, LogWrapper
+from tests.random_play import ENVS, STEPS, roll
 from tests.tiny import Tiny
-
-STEPS = 24
-ENVS = 4
 
 
 @pytest.fixture(scope="module")
 def game() -> tuple[Any, Any]:
     env = Tiny(partial_obs=True, obs_size=64)
     return env, env.default_params
-
-
-def roll(env: Any, params: Any) -> Any:
-    """Reset, and play on randomly: (reset, steps), every leaf of the steps with leading axes (STEPS, ENVS)."""
-    reset, step = jax.vmap(env.reset, in_axes=(0, None)), jax.vmap(env.step, in_axes=(0, 0, 0, None))
-
-    def body(state: Any, key: jax.Array) -> Any:
-        keys = jax.random.split(key, ENVS)
-        result = step(keys, state, jax.random.randint(key, (ENVS,), 0, 5), params)
-        return result[1], result
-
-    @jax.jit
-    def run(key: jax.Array) -> Any:
-        start = reset(jax.random.split(key, ENVS), params)
-        return start, jax.lax.scan(body, start[1], jax.random.split(jax.random.key(1), STEPS))[1]
-
-    return run(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")

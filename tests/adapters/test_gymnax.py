@@ -18,10 +18,8 @@ from gymnax.experimental.rollout import RolloutWrapper
 import popgym_arcade
 from popgym_arcade.adapters.gymnax import to_gymnax
 from popgym_arcade.wrappers import LogWrapper
+from tests.random_play import ENVS, STEPS, roll
 from tests.tiny import Tiny
-
-STEPS = 24
-ENVS = 4
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +32,6 @@ def game() -> tuple[Any, Any]:
 def tiny() -> tuple[Any, Any]:
     env = Tiny(obs_size=64)
     return env, env.default_params.replace(max_steps_in_episode=7)
-
-
-def roll(env: Any, params: Any) -> Any:
-    """Reset, and play on randomly: (reset, steps), every leaf of the steps with leading axes (STEPS, ENVS)."""
-    reset, step = jax.vmap(env.reset, in_axes=(0, None)), jax.vmap(env.step, in_axes=(0, 0, 0, None))
-
-    def body(state: Any, key: jax.Array) -> Any:
-        keys = jax.random.split(key, ENVS)
-        result = step(keys, state, jax.random.randint(key, (ENVS,), 0, 5), params)
-        return result[1], result
-
-    @jax.jit
-    def run(key: jax.Array) -> Any:
-        start = reset(jax.random.split(key, ENVS), params)
-        return start, jax.lax.scan(body, start[1], jax.random.split(jax.random.key(1), STEPS))[1]
-
-    return run(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
