@@ -46,7 +46,7 @@ class OnPolicy(Algorithm):
 
     def start(self, network: Any, env: Environment[Any, Any], params: Any, key: jax.Array) -> Learner:
         """See `Algorithm`."""
-        has_memory = bool(jax.tree.leaves(network.initial_state()))
+        has_memory = _has_memory(network)
         sequences = self.num_envs if has_memory else self.steps_per_update
         if sequences % self.minibatches:
             what = "num_envs, as the network has a memory," if has_memory else "num_envs * num_steps"
@@ -59,7 +59,7 @@ class OnPolicy(Algorithm):
         """See `Algorithm`."""
         optimizer = self.optimizer()
         structure = eqx.filter(network, eqx.is_inexact_array, inverse=True)
-        has_memory = bool(jax.tree.leaves(network.initial_state()))
+        has_memory = _has_memory(network)
 
         def loss(weights: Any, batch: Rollout, targets: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
             run = jax.vmap(eqx.combine(weights, structure), in_axes=(0, 1, 1, 1), out_axes=(0, 1))
@@ -105,6 +105,10 @@ class OnPolicy(Algorithm):
             return Learner(weights, opt_state, actors, learner.updates + 1), metrics
 
         return update
+
+
+def _has_memory(network: Any) -> bool:
+    return bool(jax.tree.leaves(network.initial_state()))
 
 
 def episode_metrics(rollout: Rollout) -> dict[str, jax.Array]:

@@ -49,9 +49,11 @@ class _Frames(Sequence[np.ndarray]):
 
     def __init__(self) -> None:
         self._compressed: list[tuple[bytes, tuple[int, ...]]] = []
+        self._width = 0
 
     def add(self, frame: np.ndarray) -> None:
         self._compressed.append((zlib.compress(frame.tobytes(), 1), frame.shape))
+        self._width = max(self._width, frame.shape[1])
 
     def __len__(self) -> int:
         return len(self._compressed)
@@ -61,5 +63,5 @@ class _Frames(Sequence[np.ndarray]):
             return [self[number] for number in range(len(self))[index]]
         content, shape = self._compressed[index]
         frame = np.frombuffer(zlib.decompress(content), np.uint8).reshape(shape)
-        missing = max(other[1] for _, other in self._compressed) - shape[1]
+        missing = self._width - shape[1]
         return np.pad(frame, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)))
