@@ -262,7 +262,8 @@ def field_docs(cls: type) -> dict[str, str]:
     """The docstrings of the fields of a dataclass, in their order, "" where there is none; Python does not keep them."""
     docs: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # pyright: ignore[reportAttributeAccessIssue]
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        body = definition.body if isinstance(definition, ast.ClassDef) else []
         for statement, following in zip(body, [*body[1:], None], strict=True):
             match statement, following:
                 case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):

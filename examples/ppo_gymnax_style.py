@@ -57,7 +57,8 @@ class ActorCritic(nn.Module):
     num_actions: int
 
     @nn.compact
-    def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:  # noqa: D102
+    def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See the class."""
         x = obs.astype(jnp.float32) / 255
         for features, size in ((32, 8), (64, 2)):  # convolutions without overlap: as products they are fast on CPUs, too
             x = x.reshape(*x.shape[:-3], x.shape[-3] // size, size, x.shape[-2] // size, size, x.shape[-1])

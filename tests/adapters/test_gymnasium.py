@@ -91,9 +91,10 @@ def test_seeds() -> None:
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, env.reset(seed=6)[0])
     assert not np.array_equal(ArcadeEnv("NavigatorEasy", obs_size=64).reset()[0], env.reset(seed=1 << 70)[0])
-    for wrong in (-1, 0.5, "a"):
+    wrongs: tuple[Any, ...] = (-1, 0.5, "a")
+    for wrong in wrongs:
         with pytest.raises((ValueError, TypeError, gymnasium.error.Error)):
-            env.reset(seed=wrong)  # type: ignore[arg-type]
+            env.reset(seed=wrong)
 
 
 @pytest.mark.parametrize("mode", [NEXT, SAME])
@@ -152,14 +153,16 @@ def test_jax_arrays_hold_the_same(mode: str) -> None:
 
 def test_batches_are_reproducible() -> None:
     envs = ArcadeVectorEnv("Tiny", ENVS, obs_size=64)
+    wrong: Any = 3.0
+    seven: Any = np.int64(7)
     assert_same(play(envs), play(envs, seed=[7, 8, 9]))
     one, other = envs.reset()[0], envs.reset(seed=[1, None, 2])[0]
     assert one.shape == other.shape == (ENVS, 64, 64, 3)
     with pytest.raises(ValueError, match="as many as environments, 3, got"):
         envs.reset(seed=[1, 2])
     with pytest.raises(ValueError, match="as many as environments, 3, got"):
-        envs.reset(seed=3.0)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(envs.reset(seed=np.int64(7))[0], envs.reset(seed=7)[0])  # type: ignore[arg-type]
+        envs.reset(seed=wrong)
+    np.testing.assert_array_equal(envs.reset(seed=seven)[0], envs.reset(seed=7)[0])
     with pytest.raises(ValueError, match="seeds must be integers from 0"):
         envs.reset(seed=[1, 2, -3])
 

@@ -215,8 +215,12 @@ def test_a_constructor_of_ones_own() -> None:
     x = inputs()[0]
     _, y = memory(memory.initial_state(), jnp.asarray(x), jnp.zeros(TIME, bool))
     assert np.array_equal(y[1:], x[:-1])
+
+    def not_a_memory(*_: Any, **__: Any) -> Any:
+        return 3
+
     with pytest.raises(TypeError, match=r"must return a Memory, got int"):
-        make_memory(lambda *_, **__: 3, 8, jax.random.key(0))  # pyright: ignore[reportArgumentType]
+        make_memory(not_a_memory, 8, jax.random.key(0))
     with pytest.raises(ValueError, match=r"bind its options to it"):
         make_memory(construct, 8, jax.random.key(0), window_size=3)
 

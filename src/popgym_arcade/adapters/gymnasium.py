@@ -15,7 +15,7 @@ that was reset with s + i (in the mode `SameStep` only until its first episode e
 import copy
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ except ModuleNotFoundError as error:
 
 _RENDER_MODES = ("rgb_array",)
 _WAITING_FPS = 4  # of films of games that wait for their player
+_METADATA: dict[str, Any] = {"render_modes": list(_RENDER_MODES), "render_fps": _WAITING_FPS}
 _ARRAYS = ("numpy", "jax")
 _FEWEST = 3  # powers of two of final frames that are drawn at once, at least
 
@@ -57,7 +58,7 @@ class ArcadeEnv(gymnasium.Env[Any, Any]):
         ValueError: if an argument is not one of those allowed.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(_RENDER_MODES), "render_fps": _WAITING_FPS}
+    metadata = _METADATA
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class ArcadeEnv(gymnasium.Env[Any, Any]):
         self.state: Any = None
         """The state of the game; None before `reset`."""
         self.render_mode = _checked_render_mode(render_mode)
-        self.metadata = _metadata(self.game)  # type: ignore[misc]
+        self.metadata = _metadata(self.game)
         self.observation_space, self.action_space = _spaces(self.game)
         self._in_numpy = _checked_arrays(arrays) == "numpy"
         self._key: jax.Array | None = None
@@ -123,14 +124,9 @@ class ArcadeEnv(gymnasium.Env[Any, Any]):
         info = {"score": int(self.state.score)}
         return self._converted(obs), float(reward), bool(terminated), bool(truncated), info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return the frame, uint8[obs_size, obs_size, 3], or None, if there is no render mode."""
-        if self.render_mode is None:
-            gymnasium.logger.warn('there is nothing to render without render_mode="rgb_array"')
-            return None
-        if self.state is None:
-            raise gymnasium.error.ResetNeeded("there is nothing to render yet: call reset")
-        return np.array(self.game.get_obs(self.state))
+        return np.array(self.game.get_obs(self.state)) if _can_render(self) else None
 
     def _converted(self, obs: jax.Array) -> Any:
         return np.array(obs) if self._in_numpy else obs
@@ -163,7 +159,7 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
         ValueError: if an argument is not one of those allowed.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(_RENDER_MODES), "render_fps": _WAITING_FPS}  # noqa: RUF012
+    metadata = _METADATA
 
     def __init__(
         self,
@@ -261,14 +257,9 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
             infos["_final_info"] = infos["_final_obs"] = done
         return self._converted(obs), reward, terminated, truncated, infos
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Return the frames, each uint8[obs_size, obs_size, 3], or None, if there is no render mode."""
-        if self.render_mode is None:
-            gymnasium.logger.warn('there is nothing to render without render_mode="rgb_array"')
-            return None
-        if self.state is None:
-            raise gymnasium.error.ResetNeeded("there is nothing to render yet: call reset")
-        return tuple(np.asarray(_draw_all(self.game, self.state)))
+        return tuple(np.asarray(_draw_all(self.game, self.state))) if _can_render(self) else None
 
     def _converted(self, frames: jax.Array) -> Any:
         return np.asarray(frames) if self._in_numpy else frames
@@ -405,7 +396,16 @@ def _batch(space: gymnasium.spaces.Box, number: int) -> gymnasium.spaces.Box:
 
 
 def _metadata(env: Environment[Any, Any]) -> dict[str, Any]:
-    return {"render_modes": list(_RENDER_MODES), "render_fps": env.steps_per_second or _WAITING_FPS}
+    return {**_METADATA, "render_fps": env.steps_per_second or _WAITING_FPS}
+
+
+def _can_render(env: ArcadeEnv | ArcadeVectorEnv) -> bool:
+    if env.render_mode is None:
+        gymnasium.logger.warn('there is nothing to render without render_mode="rgb_array"')
+        return False
+    if env.state is None:
+        raise gymnasium.error.ResetNeeded("there is nothing to render yet: call reset")
+    return True
 
 
 def _checked_render_mode(mode: str | None) -> str | None:

@@ -117,6 +117,7 @@ def _read(path: pathlib.Path, names: list[str] | None) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in (archive.files if names is None else names)}
     except FileNotFoundError:
         raise
+    # NotImplementedError is zipfile's, for a kind of compression it does not know: a damaged header can name any.
     except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from None
 

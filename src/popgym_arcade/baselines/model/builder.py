@@ -131,6 +131,9 @@ class Network(eqx.Module):
         return state, self.head(x)
 
 
+# Each has an `__init__` of its own: type checkers take an equinox module without one for a dataclass of its fields.
+
+
 class QNetwork(Network):
     """The paper's Q-network without memory, which sees the present frame alone: at 128 px 704,901 parameters.
 
