@@ -1,4 +1,4 @@
-"""PQN and PPO on a game as small as can be, whose best and whose memoryless returns are known."""
+"""PQN, PPO and DQN on a game as small as can be, whose best and whose memoryless returns are known."""
 
 from typing import Any
 
@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from popgym_arcade.baselines.dqn import DQN
 from popgym_arcade.baselines.evaluate import evaluate
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
 from tests.tiny import Tiny
 
 SIZE = 32
-PQN_SETTINGS = {"learning_rate": 3e-3, "last_learning_rate": 3e-4, "epsilon_steps": 30_000, "learning_rate_steps": 60_000}
-PPO_SETTINGS = {"learning_rate": 3e-3, "total_steps": 60_000}
+PQN_SETTINGS = {"learning_rate": 3e-3, "last_learning_rate": 3e-4, "total_timesteps": 60_000}
+PPO_SETTINGS = {"learning_rate": 3e-3, "total_timesteps": 60_000}
 SHARED: dict[str, Any] = {"num_envs": 16, "num_steps": 40, "epochs": 4, "minibatches": 4, "discount": 0.9}
 
 
@@ -56,7 +57,7 @@ def train(algorithm: Any, partial_obs: bool, has_memory: bool, updates: int, see
     network = Network(jax.random.key(seed), has_memory, isinstance(algorithm, PPO))
     key = jax.random.key(seed + 1)
     learner = algorithm.start(network, env, env.default_params, key)
-    update = jax.jit(algorithm.make_update(network, env, env.default_params, key))
+    update = jax.jit(algorithm.make_update(network, env, env.default_params, key), donate_argnums=0)
     metrics: dict[str, Any] = {}
     for _ in range(updates):
         learner, metrics = update(learner)
@@ -75,7 +76,15 @@ def greedy_return(env: Any, network: Any, learner: Any) -> float:
     return float(played.total.mean())
 
 
-@pytest.mark.parametrize("algorithm", [PQN(**PQN_SETTINGS, **SHARED), PPO(**PPO_SETTINGS, **SHARED)], ids=["pqn", "ppo"])
+ALGORITHMS = {
+    "pqn": PQN(**PQN_SETTINGS, **SHARED),
+    "ppo": PPO(**PPO_SETTINGS, **SHARED),
+    "dqn": DQN(**PQN_SETTINGS, **SHARED, replay_size=20_000, target_interval=2),
+    "dqn-without-target": DQN(**PQN_SETTINGS, **SHARED, replay_size=20_000, target_interval=0),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS.keys())
 @pytest.mark.parametrize(
     ("partial_obs", "has_memory", "low", "high"),
     # Without memory the arrow is known in the first frame alone; what is guessed then is right once in four times.

@@ -1,118 +1,86 @@
-"""What PQN and PPO share: collect a rollout, make targets of it, and learn from it in shuffled minibatches."""
+"""What PQN and PPO share: make targets of a rollout, and learn from it in shuffled minibatches."""
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from popgym_arcade.baselines.algorithm import Algorithm, Update, env_keys, learning_key
-from popgym_arcade.baselines.collect import Actors, Rollout, begin, collect
-from popgym_arcade.environment import Environment
+from popgym_arcade.baselines.algorithm import Algorithm, Learner, Metrics, Share, has_memory
+from popgym_arcade.baselines.collect import Rollout
 
-
-class Learner(NamedTuple):
-    """All that training is."""
-
-    weights: Any
-    """The arrays of the network."""
-    opt_state: Any
-    actors: Actors
-    updates: jax.Array
-    """How many have been made, int32[]."""
+Batch = tuple[Rollout, Any, jax.Array]
+"""Part of a rollout, its targets, and a weight: zero where a memory is warmed up, one elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OnPolicy(Algorithm):
     """An algorithm that learns from what its players have just done.
 
-    The minibatches of an epoch share the environments or, where the network has no memory, the frames.
+    The minibatches of an epoch share the environments or, where the network has no memory, the frames. These lie in rows
+    as long as there are minibatches, and each row is shuffled, and dealt out, by itself: so a minibatch has as much of
+    every time and every environment as any other, and devices need not exchange frames.
     """
 
     decay: float = 0.95
     """Lambda, of returns and advantages."""
 
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"decay must be from 0 to 1, got {self.decay}")
+
     @abc.abstractmethod
     def targets(self, rollout: Rollout) -> Any:
         """Return what is learned towards; every leaf with leading axes num_steps and num_envs."""
 
+    def adapt_targets(self, targets: Any, weight: jax.Array, share: Share) -> Any:
+        """Return the targets of a minibatch as its loss wants them."""
+        return targets
+
     @abc.abstractmethod
-    def loss(self, output: Any, batch: Rollout, targets: Any, weight: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def batch_loss(self, output: Any, batch: Rollout, targets: Any, weight: jax.Array) -> tuple[jax.Array, Metrics]:
         """Return the loss and its parts; all arguments with two leading axes, over which `weight` is one or zero."""
 
-    def start(self, network: Any, env: Environment[Any, Any], params: Any, key: jax.Array) -> Learner:
-        """See `Algorithm`."""
-        has_memory = _has_memory(network)
-        sequences = self.num_envs if has_memory else self.steps_per_update
-        if sequences % self.minibatches:
-            what = "num_envs, as the network has a memory," if has_memory else "num_envs * num_steps"
-            raise ValueError(f"{what} must be a multiple of minibatches, got {sequences} and {self.minibatches}")
-        weights = eqx.filter(network, eqx.is_inexact_array)
-        actors = begin(network, env, params, env_keys(key, jnp.int32(-1), self.num_envs))
-        return Learner(weights, self.optimizer().init(weights), actors, jnp.int32(0))
+    def remember(self, learner: Learner, rollout: Rollout) -> tuple[tuple[()], tuple[Rollout, Any]]:
+        """Keep nothing, and learn from the rollout."""
+        return (), (rollout, self.targets(rollout))
 
-    def make_update(self, network: Any, env: Environment[Any, Any], params: Any, key: jax.Array) -> Update:
-        """See `Algorithm`."""
-        optimizer = self.optimizer()
-        structure = eqx.filter(network, eqx.is_inexact_array, inverse=True)
-        has_memory = _has_memory(network)
+    def choose(self, key: jax.Array, network: Any, updates: jax.Array, share: Share) -> jax.Array:
+        """Shuffle the rows, anew in each epoch: int32[epochs * minibatches, part of the sequences]."""
+        sequences = self.num_envs if has_memory(network) else self.steps_per_update
+        rows = share.numbers(sequences // self.minibatches)
 
-        def loss(weights: Any, batch: Rollout, targets: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            run = jax.vmap(eqx.combine(weights, structure), in_axes=(0, 1, 1, 1), out_axes=(0, 1))
-            _, output = run(batch.memory, batch.obs, batch.last_action, batch.start)
-            warm = np.arange(len(batch.start)) >= (self.burn_in if has_memory else 0)
-            weight = jnp.broadcast_to(warm.astype(np.float32)[:, None], batch.start.shape)
-            return self.loss(output, batch, targets, weight)
+        def order(epoch: jax.Array, row: jax.Array) -> jax.Array:
+            key_row = jax.random.fold_in(jax.random.fold_in(key, epoch), row)
+            return jax.random.permutation(key_row, self.minibatches)
 
-        def learn(carry: tuple[Any, Any], chosen: jax.Array, tape: tuple[Rollout, Any]) -> tuple[tuple[Any, Any], Any]:
-            weights, opt_state = carry
-            rollout, targets = tape
-            memory = jax.tree.map(lambda leaf: leaf[chosen], rollout.memory)
-            batch, wanted = jax.tree.map(lambda leaf: leaf[:, chosen], (rollout._replace(memory=None), targets))
-            gradient, metrics = jax.grad(loss, has_aux=True)(weights, batch._replace(memory=memory), wanted)
-            changes, opt_state = optimizer.update(gradient, opt_state, weights)
-            metrics["gradient_norm"] = optax.tree.norm(gradient)
-            return (optax.apply_updates(weights, changes), opt_state), metrics
+        orders = jax.vmap(lambda epoch: jax.vmap(lambda row: order(epoch, row))(rows))(jnp.arange(self.epochs))
+        chosen = orders + self.minibatches * jnp.arange(len(rows))[:, None]
+        return chosen.swapaxes(1, 2).reshape(self.epochs * self.minibatches, -1)
 
-        def update(learner: Learner) -> tuple[Learner, dict[str, jax.Array]]:
-            steps = learner.updates * self.steps_per_update
-            actors, rollout = collect(
-                eqx.combine(learner.weights, structure),
-                env,
-                params,
-                lambda key, output: self.act(key, output, steps),
-                self.value,
-                learner.actors,
-                env_keys(key, learner.updates, self.num_envs),
-                self.num_steps,
-            )
-            tape = rollout, self.targets(rollout)
-            if not has_memory:  # every frame is a sequence of its own
-                tape = jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), tape)
-            sequences = tape[0].start.shape[1]
-            keys = jax.random.split(learning_key(key, learner.updates), self.epochs)
-            orders = jax.vmap(lambda key: jax.random.permutation(key, sequences))(keys)
-            (weights, opt_state), metrics = jax.lax.scan(
-                lambda carry, chosen: learn(carry, chosen, tape),
-                (learner.weights, learner.opt_state),
-                orders.reshape(self.epochs * self.minibatches, -1),
-            )
-            metrics = jax.tree.map(jnp.mean, metrics) | episode_metrics(rollout)
-            return Learner(weights, opt_state, actors, learner.updates + 1), metrics
+    def minibatch(self, network: Any, tape: tuple[Rollout, Any], chosen: jax.Array, share: Share) -> Batch:
+        """Gather the chosen sequences."""
+        memory = tape[0].memory
+        rollout = tape[0]._replace(memory=None)
+        steps, envs = rollout.start.shape
+        if has_memory(network):
+            batch, targets = jax.tree.map(lambda leaf: leaf[:, chosen], (rollout, tape[1]))
+            memory = jax.tree.map(lambda leaf: leaf[chosen], memory)
+            warm = np.arange(steps) >= self.burn_in
+        else:  # every frame is a sequence of its own; they are counted environment by environment
+            env, time = jnp.divmod(chosen, steps)
+            batch, targets = jax.tree.map(lambda leaf: leaf[time, env][None], (rollout, tape[1]))
+            warm = np.ones(1, bool)
+        weight = jnp.broadcast_to(warm.astype(np.float32)[:, None], batch.start.shape)
+        return batch._replace(memory=memory), self.adapt_targets(targets, weight, share), weight
 
-        return update
-
-
-def _has_memory(network: Any) -> bool:
-    return bool(jax.tree.leaves(network.initial_state()))
-
-
-def episode_metrics(rollout: Rollout) -> dict[str, jax.Array]:
-    """Count the episodes that ended in a rollout, and average their returns."""
-    ended = rollout.terminated | rollout.truncated
-    episodes = jnp.sum(ended).astype(jnp.float32)
-    return {"episodes": episodes, "mean_return": jnp.mean(rollout.total, where=ended)}
+    def loss(self, network: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
+        """Answer the minibatch, and compare."""
+        rollout, targets, weight = batch
+        run = jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))
+        _, output = run(rollout.memory, rollout.obs, rollout.last_action, rollout.start)
+        return self.batch_loss(output, rollout, targets, weight)

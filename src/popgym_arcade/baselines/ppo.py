@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from popgym_arcade.baselines.algorithm import Metrics, Share
 from popgym_arcade.baselines.collect import Rollout
 from popgym_arcade.baselines.on_policy import OnPolicy
 from popgym_arcade.baselines.returns import lambda_returns
@@ -21,11 +22,13 @@ class PPO(OnPolicy):
     """The algorithm and its settings. The network's output is (logits float32[num_actions], value float32[])."""
 
     learning_rate: float = 1e-4
-    """Falls to 0 over `total_steps`, on a line."""
-    total_steps: float = 1e7
+    """Falls to 0 over the whole run, on a line."""
     clip: float = 0.2
+    """How far the ratio of probabilities may move from 1 before it is no longer followed."""
     value_weight: float = 0.5
+    """Of the value's error in the loss."""
     entropy_weight: float = 0.01
+    """Of the entropy in the loss."""
 
     def act(self, key: jax.Array, output: Output, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Draw an action, and keep its log probability."""
@@ -43,15 +46,21 @@ class PPO(OnPolicy):
         returns = lambda_returns(rollout.reward, rollout.next_value, *ends, discount=self.discount, decay=self.decay)
         return returns, returns - rollout.value
 
-    def loss(
+    def adapt_targets(
+        self, targets: tuple[jax.Array, jax.Array], weight: jax.Array, share: Share
+    ) -> tuple[jax.Array, jax.Array]:
+        """Normalise the advantages over the minibatch."""
+        returns, advantage = targets
+        mean = share.mean(jnp.average(advantage, weights=weight))
+        variance = share.mean(jnp.average(jnp.square(advantage - mean), weights=weight))
+        return returns, (advantage - mean) / (jnp.sqrt(variance) + 1e-8)
+
+    def batch_loss(
         self, output: Output, batch: Rollout, targets: tuple[jax.Array, jax.Array], weight: jax.Array
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[jax.Array, Metrics]:
         """The clipped surrogate, the squared error of the value, and the entropy."""
         logits, value = output
         returns, advantage = targets
-        mean = jnp.average(advantage, weights=weight)
-        deviation = jnp.sqrt(jnp.average(jnp.square(advantage - mean), weights=weight))
-        advantage = (advantage - mean) / (deviation + 1e-8)
         log_probabilities = jax.nn.log_softmax(logits)
         now = jnp.take_along_axis(log_probabilities, batch.action[..., None], -1)[..., 0]
         ratio = jnp.exp(now - batch.kept)
@@ -64,5 +73,5 @@ class PPO(OnPolicy):
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam behind a clipped norm."""
-        schedule = optax.linear_schedule(self.learning_rate, 0.0, self.gradient_steps(self.total_steps))
+        schedule = optax.linear_schedule(self.learning_rate, 0.0, self.gradient_steps(self.total_timesteps))
         return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.adam(schedule, eps=1e-5))

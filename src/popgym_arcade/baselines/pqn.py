@@ -8,7 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from popgym_arcade.baselines.algorithm import QLearning
+from popgym_arcade.baselines.algorithm import Metrics, QLearning
 from popgym_arcade.baselines.collect import Rollout
 from popgym_arcade.baselines.on_policy import OnPolicy
 from popgym_arcade.baselines.returns import lambda_returns
@@ -25,9 +25,9 @@ class PQN(QLearning, OnPolicy):
         ends = rollout.terminated, rollout.truncated
         return lambda_returns(rollout.reward, rollout.next_value, *ends, discount=self.discount, decay=self.decay)
 
-    def loss(
+    def batch_loss(
         self, output: jax.Array, batch: Rollout, targets: jax.Array, weight: jax.Array
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[jax.Array, Metrics]:
         """Half the squared distance of the Q of what was done from its target."""
         q = jnp.take_along_axis(output, batch.action[..., None], -1)[..., 0]
         loss = 0.5 * jnp.average(jnp.square(q - targets), weights=weight)
