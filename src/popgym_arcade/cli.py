@@ -1,4 +1,4 @@
-"""The command line: `popgym-arcade list | play | demo | benchmark`."""
+"""The command line: `popgym-arcade list | play | demo | benchmark | train | evaluate`."""
 
 import argparse
 import importlib
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _import(options.modules)
         return options.run(options)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, MemoryError, ModuleNotFoundError) as error:
         print(f"popgym-arcade: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,6 +71,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--obs-size", type=_integer(64, 512), default=128, help="size of the frames (default: 128)")
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_benchmark)
+
+    # What `train` accepts depends on the algorithm, and is explained by its own help.
+    command = commands.add_parser("train", help="train an agent", add_help=False, prefix_chars="\0")
+    command.add_argument("arguments", nargs="*")
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("evaluate", help="let a trained agent play", description="Let a trained agent play.")
+    command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
+    command.add_argument("--episodes", type=_integer(2, 1 << 30), default=1000, help="how many (default: 1000)")
+    view = command.add_mutually_exclusive_group()
+    view.add_argument("--partial", action="store_true", default=None, help="play in the POMDP (default: as it was trained)")
+    view.add_argument("--full", action="store_false", dest="partial", default=None, help="play in the MDP")
+    command.add_argument("--seed", type=_integer(0, (1 << 32) - 1), default=0, help="seed of the episodes (default: 0)")
+    command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
+    command.set_defaults(run=_evaluate)
     return parser
 
 
@@ -215,6 +230,20 @@ def _benchmark(options: argparse.Namespace) -> int:
         files.write_whole(options.json, (json.dumps(content, indent=1) + "\n").encode())
         print(f"wrote {options.json}")
     return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from popgym_arcade.baselines.training import command
+
+    return command.train(options.arguments)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from popgym_arcade.baselines.training import command
+
+    return command.evaluate(
+        options.folder, partial=options.partial, episodes=options.episodes, seed=options.seed, json_path=options.json
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,12 @@ from popgym_arcade.environment import Environment
 from popgym_arcade.experts import Episode
 
 
+def greedy(key: jax.Array, output: Any) -> tuple[jax.Array, None]:
+    """Take the best action, by Q-values or by the logits of a policy; an `Act`."""
+    scores = output[0] if isinstance(output, tuple) else output
+    return jnp.argmax(scores).astype(jnp.int32), None
+
+
 def evaluate(network: Any, env: Environment[Any, Any], params: Any, act: Act, key: jax.Array, episodes: int) -> Episode:
     """Play episodes to their ends, all at once; fit for jit.
 

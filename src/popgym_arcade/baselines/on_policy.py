@@ -66,7 +66,7 @@ class OnPolicy(Algorithm):
         """Gather the chosen sequences."""
         memory = tape[0].memory
         rollout = tape[0]._replace(memory=None)
-        steps, envs = rollout.start.shape
+        steps = len(rollout.start)
         if has_memory(network):
             batch, targets = jax.tree.map(lambda leaf: leaf[:, chosen], (rollout, tape[1]))
             memory = jax.tree.map(lambda leaf: leaf[chosen], memory)

@@ -1,0 +1,151 @@
+"""The commands `popgym-arcade train` and `popgym-arcade evaluate`."""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+import tyro
+
+from popgym_arcade import files, terminal
+from popgym_arcade.baselines.algorithm import Algorithm
+from popgym_arcade.baselines.training import config as configs
+from popgym_arcade.baselines.training import devices, results, run, trainer
+from popgym_arcade.baselines.training.config import ALGORITHMS, Config
+
+A = TypeVar("A", bound=Algorithm)
+_USAGE = """popgym-arcade train pqn|ppo|dqn --env GAME [options]
+       popgym-arcade train --config FILE [options]
+       popgym-arcade train --resume RUN [options]
+
+Train an agent. `popgym-arcade train pqn --help` explains all options."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Processes:
+    """Several processes, on one machine or many, that train together."""
+
+    coordinator: str | None = None
+    """Address and port of the first process, the same for all; or auto, under SLURM, Open MPI and Kubernetes."""
+    num_processes: int | None = None
+    """How many processes there are."""
+    process_id: int | None = None
+    """Which one this is, from 0."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Train(Generic[A]):
+    preset: Literal["paper", "cpu"] | None = None
+    """Begin with the settings of the paper's code (arXiv 2503.01450), or with small ones that learn in minutes on two cores;
+    all can be changed by other options."""
+    config: pathlib.Path | None = None
+    """Begin with the settings of a file, such as a run's config.json."""
+    what: Config[A]
+    how: trainer.Options
+    processes: _Processes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Resume:
+    resume: pathlib.Path
+    """The folder of the run."""
+    how: trainer.Options
+    processes: _Processes
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Run `popgym-arcade train`."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
+    for name in ("--preset", "--config", "--resume", "--env", "--memory"):
+        first.add_argument(name)
+    known, _ = first.parse_known_args(arguments)
+    if known.resume is not None:
+        return _resume(arguments)
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if name is None and known.config is None:
+        print(_USAGE, file=sys.stdout if {"-h", "--help"} & set(arguments) else sys.stderr)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    if name is not None and name not in ALGORITHMS:
+        raise ValueError(f"unknown algorithm {name!r}; there are {', '.join(ALGORITHMS)}")
+    begin = _first_settings(name, known)
+    kind = type(begin.algorithm)
+    chosen: Any = tyro.cli(
+        _Train[kind],
+        prog=f"popgym-arcade train {begin.algorithm_name}",
+        description=f"Train an agent by {begin.algorithm_name.upper()}.",
+        args=list(arguments[1:] if name else arguments),
+        default=_Train(what=begin, how=trainer.Options(), processes=_Processes()),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    devices.connect(**dataclasses.asdict(chosen.processes))
+    trainer.train(chosen.what, chosen.how)
+    return 0
+
+
+def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
+    """What `tyro` begins with: a file's config, a preset, or the defaults; the game may still be missing."""
+    env: Any = tyro.MISSING if known.env is None else known.env
+    if known.config is not None:
+        if known.preset is not None:
+            raise ValueError("--config and --preset both say what to begin with: give one of them")
+        config = configs.read(pathlib.Path(known.config))
+        if name is not None and name != config.algorithm_name:
+            raise ValueError(f"{known.config} is of {config.algorithm_name}, not of {name}")
+        return config
+    assert name is not None
+    if known.preset is None:
+        return Config(env=env, algorithm=ALGORITHMS[name]())
+    if known.preset not in configs.PRESETS:
+        raise ValueError(f"unknown preset {known.preset!r}; there are {', '.join(configs.PRESETS)}")
+    settings = configs.preset(known.preset, name, known.env or "", known.memory or "none")
+    return dataclasses.replace(configs.from_dict({"algorithm": name, "env": "", **settings}), env=env)
+
+
+def _resume(arguments: Sequence[str]) -> int:
+    chosen = tyro.cli(
+        _Resume,
+        prog="popgym-arcade train",
+        description="Go on with a run. What it trains is in its config.json, and cannot be changed.",
+        args=list(arguments),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    if chosen.how.run is not None:
+        raise ValueError("--resume RUN names the folder: --run is for new runs")
+    devices.connect(**dataclasses.asdict(chosen.processes))
+    trainer.resume(chosen.resume, chosen.how)
+    return 0
+
+
+def evaluate(folder: pathlib.Path, *, partial: bool | None, episodes: int, seed: int, json_path: pathlib.Path | None) -> int:
+    """Run `popgym-arcade evaluate`: play with the agents of all seeds, greedily, and tell what came of it."""
+    if episodes < 2:
+        raise ValueError(f"--episodes must be at least 2, got {episodes}")
+    if json_path is not None:
+        files.check_writable(json_path)
+    config = configs.read(run.find(folder) / run.CONFIG)
+    models = {number: run.load(folder, number)[0] for number in config.seeds}
+    partial = config.partial if partial is None else partial
+    told, totals = results.summaries(models, config, partial, episodes, seed)
+    print(f"{config.title}; played in the {'POMDP' if partial else 'MDP'}, {episodes} episodes for each seed")
+    header = ["seed", "mean return", "95 % interval", "min", "5 %", "25 %", "50 %", "75 %", "95 %", "max", "steps"]
+    rows = []
+    for result in told:
+        low, high = result["interval"]
+        quantiles = [f"{value:.2f}" for value in result["quantiles"].values()]
+        figures = [f"{result['mean']:.3f}", f"{low:.3f} to {high:.3f}", *quantiles, f"{result['mean_length']:.1f}"]
+        rows.append([str(result["seed"]), *figures])
+    print(terminal.table(header, rows))
+    if len(told) > 1:
+        means = np.array([result["mean"] for result in told])
+        error = means.std(ddof=1) / len(means) ** 0.5
+        print(f"all seeds: {means.mean():.3f}, standard error over seeds {error:.3f}")
+    print(f"\nreturns\n{results.histogram(np.concatenate(totals))}")
+    if json_path is not None:
+        content = {"config": config.to_dict(), "results": told}
+        files.write_whole(json_path, (json.dumps(content, indent=1) + "\n").encode())
+        print(f"wrote {json_path}")
+    return 0

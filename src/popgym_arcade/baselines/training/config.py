@@ -1,0 +1,213 @@
+"""What a run is: game, network, algorithm and seeds. The same config trains the same agent."""
+
+import dataclasses
+import difflib
+import json
+import pathlib
+from typing import Any, Generic, Literal, TypeVar
+
+import jax
+
+import popgym_arcade
+from popgym_arcade.baselines.algorithm import Algorithm
+from popgym_arcade.baselines.dqn import DQN
+from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
+from popgym_arcade.baselines.ppo import PPO
+from popgym_arcade.baselines.pqn import PQN
+from popgym_arcade.environment import Environment
+
+ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
+SMALL = "none-small"
+
+A = TypeVar("A", bound=Algorithm)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Generic[A]):
+    """A training run."""
+
+    env: str
+    """The game, such as NavigatorEasy."""
+    partial: bool = False
+    """Train in the POMDP view."""
+    obs_size: int = 128
+    """Height and width of the frames in pixels, 64 to 512."""
+    memory: str = "none"
+    """The memory: a name such as lru, gru or mingru (`popgym_arcade.baselines.model.memory.memory_names()` lists all); none,
+    which has the inputs and the capacity of the memories and remembers nothing; or none-small, the paper's smaller
+    network without memory."""
+    encoder: Literal["conv", "patch"] = "conv"
+    """What looks at frames: conv is the paper's network, patch a small one for CPUs."""
+    memory_size: int = 512
+    """The width of the memory's layers."""
+    layers: int = 2
+    """How many layers the memory has."""
+    hidden_size: int = 256
+    """The width of what comes before the last linear map."""
+    window_size: int | None = None
+    """How many frames attention and Stack look back (by default 20 and 4; the paper has 128)."""
+    capacity_of: str | None = None
+    """For the memory none: as many parameters as this memory has (by default lru)."""
+    seed: int = 0
+    """The first seed."""
+    num_seeds: int = 1
+    """How many seeds are trained, each an agent of its own."""
+    algorithm: A
+
+    @property
+    def algorithm_name(self) -> str:
+        """The name of the algorithm."""
+        return next(name for name, kind in ALGORITHMS.items() if type(self.algorithm) is kind)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds."""
+        return tuple(range(self.seed, self.seed + self.num_seeds))
+
+    @property
+    def title(self) -> str:
+        """What a person calls the run."""
+        return f"{self.env} {'POMDP' if self.partial else 'MDP'}, {self.algorithm_name.upper()}, memory {self.memory}"
+
+    def make_env(self, partial: bool | None = None) -> tuple[Environment[Any, Any], Any]:
+        """Return the game and its numbers, in the view that is trained in, or in one given.
+
+        Raises:
+            ValueError: if there is no such game, or no frames of this size.
+        """
+        partial = self.partial if partial is None else partial
+        return popgym_arcade.make(self.env, partial_obs=partial, obs_size=self.obs_size)
+
+    def make_network(self, seed: int) -> Network:
+        """Return the network, with its first weights.
+
+        Raises:
+            ValueError: if there is no such memory or encoder, or a size does not fit.
+        """
+        key = jax.random.fold_in(jax.random.key(seed), 0)
+        num_actions = self.make_env()[0].num_actions
+        is_critic = isinstance(self.algorithm, PPO)
+        sizes: dict[str, Any] = {"obs_size": self.obs_size, "encoder": self.encoder, "hidden_size": self.hidden_size}
+        if self.memory.lower() == SMALL:
+            if self.window_size is not None or self.capacity_of is not None:
+                raise ValueError(f"window_size and capacity_of are for memories, not for {SMALL}")
+            return (ActorCritic if is_critic else QNetwork)(num_actions, key, **sizes)
+        sizes |= {name: getattr(self, name) for name in ("memory_size", "layers", "window_size", "capacity_of")}
+        return (ActorCriticRNN if is_critic else QNetworkRNN)(num_actions, key, self.memory, **sizes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config, flat, fit for JSON; `from_dict` reads it."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "algorithm"}
+        return {"algorithm": self.algorithm_name} | own | dataclasses.asdict(self.algorithm)
+
+
+def from_dict(content: Any) -> Config[Any]:
+    """Return the config that `Config.to_dict` described; settings may be left out where there is a default.
+
+    Raises:
+        ValueError: if a name is unknown or missing, or a setting has the wrong type or is out of range.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("a config must be an object of names and values")
+    settings = dict(content)
+    kind = _closest("algorithm", settings.pop("algorithm", None), ALGORITHMS)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    own = {field.name: field for field in dataclasses.fields(Config) if field.name != "algorithm"}
+    for name, value in settings.items():
+        field = _closest("setting", name, fields | own)
+        if not _fits(value, field.type):
+            raise ValueError(f"{name} must be {_spell(field.type)}, got {value!r}")
+    if "env" not in settings:
+        raise ValueError("a config must name a game: env")
+    algorithm = kind(**{name: value for name, value in settings.items() if name in fields})
+    return Config(algorithm=algorithm, **{name: value for name, value in settings.items() if name in own})
+
+
+def read(path: pathlib.Path) -> Config[Any]:
+    """Read a config from a JSON file.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is none.
+    """
+    try:
+        return from_dict(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def preset(name: str, algorithm: str, env: str, memory: str) -> dict[str, Any]:
+    """Return the settings of a preset, as far as they differ from the defaults.
+
+    Args:
+        name: "paper", the settings of the paper's code (arXiv 2503.01450), or "cpu", which learns in minutes on two cores.
+        algorithm: one of ALGORITHMS.
+        env: the game; the paper trains some for longer.
+        memory: the memory; the paper's attention looks back further.
+    """
+    return PRESETS[name](algorithm, env, memory)
+
+
+def _paper(algorithm: str, env: str, memory: str) -> dict[str, Any]:
+    is_short = env.startswith(("CartPole", "NoisyCartPole", "AutoEncode"))
+    settings: dict[str, Any] = {"total_timesteps": 1e7 if is_short else 2e7}
+    if memory.lower().startswith("attention"):
+        settings["window_size"] = 128
+    if algorithm != "ppo":
+        settings |= {"learning_rate_steps": 2e6, "epsilon_steps": 8e6}
+    if algorithm == "dqn":
+        settings["target_interval"] = 0
+    return settings
+
+
+def _cpu(algorithm: str, env: str, memory: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "obs_size": 64,
+        "encoder": "patch",
+        "memory_size": 128,
+        "hidden_size": 128,
+        "layers": 1,
+        "num_envs": 64,
+        "num_steps": 32,
+        "epochs": 2,
+        "minibatches": 8,
+        "total_timesteps": 1.5e6,
+        "learning_rate": 1e-3,
+    }
+    if algorithm != "ppo":
+        settings["last_learning_rate"] = 1e-4
+        settings["discount"] = 0.9
+    if algorithm == "pqn":
+        settings["decay"] = 0.65
+    return settings
+
+
+PRESETS = {"paper": _paper, "cpu": _cpu}
+
+
+def _closest(what: str, name: Any, known: dict[str, Any]) -> Any:
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown {what} {name!r}; did you mean {close!r}?")
+    return known[name]
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float)
+    if isinstance(kind, type):
+        return isinstance(value, kind)
+    options = getattr(kind, "__args__", ())
+    if all(isinstance(option, str) for option in options):  # a Literal
+        return value in options
+    return any(value is None if option is type(None) else _fits(value, option) for option in options)
+
+
+def _spell(kind: Any) -> str:
+    if isinstance(kind, type):
+        return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]
+    options = [option for option in kind.__args__ if option is not type(None)]
+    spelled = " or ".join(option if isinstance(option, str) else _spell(option) for option in options)
+    return spelled if len(options) == len(kind.__args__) else f"{spelled} or null"

@@ -1,0 +1,165 @@
+"""Devices and processes: who plays which environments, and whether there is room for it."""
+
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from popgym_arcade.baselines.algorithm import Learner, Share
+
+_AXIS = "devices"
+_HEARTBEAT_SECONDS = 20
+
+
+def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Join the other processes of a run, before JAX is used.
+
+    Args:
+        coordinator: address and port of the first process, the same for all; "auto" leaves everything to JAX, which knows
+            SLURM, Open MPI, Kubernetes and cloud TPUs; None: this process is alone.
+        num_processes: how many there are.
+        process_id: which one this is, from 0.
+
+    Raises:
+        ValueError: if the three do not fit together.
+    """
+    if coordinator is None:
+        if num_processes is not None or process_id is not None:
+            raise ValueError("--num-processes and --process-id are for several processes: they need --coordinator")
+        return
+    if coordinator == "auto":
+        jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
+        return
+    if num_processes is None or process_id is None:
+        raise ValueError("--coordinator HOST:PORT needs --num-processes and --process-id")
+    if not 0 <= process_id < num_processes:
+        raise ValueError(f"--process-id must be from 0 to {num_processes - 1}, got {process_id}")
+    jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
+
+
+class Layout:
+    """How a run lies on its devices: environments are shared out, all else is everywhere."""
+
+    def __init__(self, num_devices: int | None) -> None:
+        """Take devices.
+
+        Args:
+            num_devices: how many of this process; None: all.
+
+        Raises:
+            ValueError: if there are not so many.
+        """
+        local = jax.local_devices()
+        if num_devices is not None and not 1 <= num_devices <= len(local):
+            raise ValueError(f"--num-devices must be from 1 to {len(local)}, the devices there are, got {num_devices}")
+        taken = local[:num_devices]
+        ids = {device.id for device in taken}
+        if jax.process_count() > 1:
+            every = multihost_utils.process_allgather(np.array([device.id in ids for device in local]), tiled=True)
+            ordered = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+            devices = [device for device, is_taken in zip(ordered, every, strict=True) if is_taken]
+        else:
+            devices = list(taken)
+        self.count = len(devices)
+        self.mesh = Mesh(np.array(devices), (_AXIS,))
+        self.share = Share(_AXIS, self.count) if self.count > 1 else Share()
+        self.is_first = jax.process_index() == 0
+        # A learner has a first axis of seeds; then come environments, or, in a replay, slots and environments.
+        shared: Any = PartitionSpec()
+        by_env: Any = PartitionSpec(None, _AXIS)
+        by_slot_and_env = PartitionSpec(None, None, _AXIS)
+        self._specs: Any = Learner(shared, shared, shared, actors=by_env, replay=by_slot_and_env, updates=shared)
+
+    def start(self, function: Any) -> Any:
+        """Compile keys -> learner."""
+        if self.count == 1:
+            return jax.jit(function)
+        return jax.jit(
+            jax.shard_map(function, mesh=self.mesh, in_specs=PartitionSpec(), out_specs=self._specs, check_vma=False)
+        )
+
+    def update(self, function: Any) -> Any:
+        """Compile (learner, keys) -> (learner, metrics); the learner that goes in is used up."""
+        if self.count > 1:
+            specs = (self._specs, PartitionSpec())
+            function = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=specs, check_vma=False)
+        return jax.jit(function, donate_argnums=0)
+
+    def spread(self, learner: Learner) -> Learner:
+        """Put a learner whose arrays are whole, on the host, onto the devices."""
+        if self.count == 1:
+            return jax.tree.map(lambda leaf: jax.device_put(leaf, self.mesh.devices.flat[0]), learner)
+
+        def put(spec: PartitionSpec, part: Any) -> Any:
+            sharding = NamedSharding(self.mesh, spec)
+            return jax.tree.map(
+                lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, lambda index, leaf=leaf: leaf[index]), part
+            )
+
+        return Learner(*map(put, self._specs, learner))
+
+    def gather(self, tree: Any) -> Any:
+        """Fetch a pytree, whole, to the host; all processes take part."""
+
+        def fetch(leaf: jax.Array) -> Any:
+            if leaf.is_fully_addressable or leaf.is_fully_replicated:
+                return np.asarray(leaf)
+            return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+        return jax.tree.map(fetch, tree)
+
+    def agree(self, decision: bool) -> bool:
+        """Return what the first process decides."""
+        if jax.process_count() == 1:
+            return decision
+        return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
+
+
+def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
+    """See that a learner fits into memory, and its checkpoints onto the disk.
+
+    Args:
+        learner: its shapes and dtypes, of all environments.
+        folder: where checkpoints go.
+        layout: how it lies on devices.
+
+    Raises:
+        MemoryError: if it does not fit into memory.
+        OSError: if its checkpoints do not fit onto the disk.
+    """
+    whole, spread = _bytes(learner), _bytes((learner.actors, learner.replay))
+    need = whole - spread + spread // layout.count
+    device = jax.local_devices()[0]
+    if stats := device.memory_stats():
+        free = stats["bytes_limit"] - stats["bytes_in_use"]
+    else:  # devices of a CPU share its memory
+        free = _available()
+        need *= sum(device.process_index == jax.process_index() for device in layout.mesh.devices.flat)
+    if free is not None and need > free:
+        replay = f", {_size(_bytes(learner.replay))} of it the replay (--replay-size)" if learner.replay else ""
+        raise MemoryError(f"training needs {_size(need)} of memory{replay}; only {_size(free)} are free")
+    parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    disk = shutil.disk_usage(parent).free
+    if 3 * whole > disk:  # two are kept while the next one is written
+        raise OSError(f"checkpoints need {_size(3 * whole)} in {folder}; only {_size(disk)} are free")
+
+
+def _available() -> int | None:
+    """The bytes of memory that are free, or hold what could be read again; None where that is not known."""
+    known = pathlib.Path("/proc/meminfo")
+    for line in known.read_text().splitlines() if known.exists() else []:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,152 @@
+"""What a run has come to: returns of greedy agents, a learning curve, a film."""
+
+import io
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from popgym_arcade import pictures
+from popgym_arcade.baselines.collect import Actors, begin, look
+from popgym_arcade.baselines.evaluate import evaluate, greedy
+from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.training.config import Config
+from popgym_arcade.experts import Episode
+
+_BATCH = 64  # episodes played at once: few enough frames for any memory
+
+
+def returns(model: Network, config: Config[Any], partial: bool, episodes: int, seed: int) -> Episode:
+    """Play episodes greedily; every leaf of the result is a NumPy array [episodes].
+
+    Args:
+        model: the agent.
+        config: its config, which names the game.
+        partial: in which view to play.
+        episodes: how many.
+        seed: of the episodes.
+    """
+    env, params = config.make_env(partial)
+    weights, rest = eqx.partition(model, eqx.is_array)
+    play = jax.jit(
+        lambda weights, key: evaluate(eqx.combine(weights, rest), env, params, greedy, key, min(_BATCH, episodes))
+    )
+    batches = [
+        jax.device_get(play(weights, jax.random.fold_in(jax.random.key(seed), number)))
+        for number in range(math.ceil(episodes / _BATCH))
+    ]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:episodes], *batches)
+
+
+def summary(played: Episode) -> dict[str, Any]:
+    """Return statistics of returns, fit for JSON: mean, its standard error and 95 % interval (normal), quantiles."""
+    total = np.asarray(played.total, np.float64)
+    mean = float(total.mean())
+    error = float(total.std(ddof=1) / math.sqrt(len(total))) if len(total) > 1 else math.nan
+    shares = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+    return {
+        "episodes": len(total),
+        "mean": mean,
+        "standard_error": error,
+        "interval": [mean - 1.96 * error, mean + 1.96 * error],
+        "quantiles": {f"{share:g}": float(np.quantile(total, share)) for share in shares},
+        "mean_length": float(np.mean(played.length)),
+        "terminated": float(np.mean(played.terminated)),
+    }
+
+
+def histogram(total: np.ndarray, width: int = 40) -> str:
+    """Draw returns as text, a line per bin."""
+    counts, edges = np.histogram(total, bins=min(10, max(1, len(np.unique(total)))))
+    lines = []
+    for count, low, high in zip(counts, edges, edges[1:], strict=False):
+        lines.append(f"{low:6.2f} to {high:5.2f}  {'█' * round(width * count / counts.max()):{width}s} {count}")
+    return "\n".join(lines)
+
+
+def curve(lines: list[dict[str, Any]], title: str, points: int = 200) -> bytes:
+    """Draw the returns of episodes that ended while training, by steps: each seed, and their mean; a PNG.
+
+    Args:
+        lines: metrics of updates, as in metrics.jsonl.
+        title: the heading.
+        points: into how many intervals of steps the episodes are gathered.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    last = max(line["steps"] for line in lines)
+    seeds = sorted({line["seed"] for line in lines})
+    places = (np.arange(points) + 0.5) * last / points
+    means = []
+    for seed in seeds:
+        total, count = np.zeros(points), np.zeros(points)
+        for line in lines:
+            if line["seed"] == seed and line["episodes"]:
+                place = min(points - 1, int(points * line["steps"] / last))
+                total[place] += line["episodes"] * line["mean_return"]
+                count[place] += line["episodes"]
+        mean = np.divide(total, count, out=np.full(points, np.nan), where=count > 0)
+        means.append(np.interp(places, places[count > 0], mean[count > 0]) if count.any() else mean)
+        if len(seeds) > 1:
+            axes.plot(
+                places, means[-1], color="#56B4E9", linewidth=0.8, label=f"{len(seeds)} seeds" if not means[1:] else None
+            )
+    axes.plot(
+        places, np.mean(means, axis=0), color="#0072B2", linewidth=2, label="mean" if len(seeds) > 1 else f"seed {seeds[0]}"
+    )
+    axes.set(title=title, xlabel="environment steps", ylabel="return of training episodes")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def film(model: Network, config: Config[Any], seed: int, limit: int = 500) -> bytes:
+    """Film an episode of the greedy agent, the twins side by side, as MP4; at most `limit` steps of it."""
+    env, params = config.make_env()
+    weights, rest = eqx.partition(model, eqx.is_array)
+
+    @jax.jit
+    def both(state: Any) -> tuple[jax.Array, jax.Array]:
+        frame, other = env.get_obs(state), env.twin.get_obs(state)
+        return (other, frame) if env.partial_obs else (frame, other)
+
+    @jax.jit
+    def step(weights: Any, actors: Actors, key: jax.Array) -> tuple[Actors, jax.Array]:
+        network = eqx.combine(weights, rest)
+        memory, output = look(network, actors.memory, actors.obs, actors.last_action, actors.start)
+        action, _ = jax.vmap(greedy, in_axes=(None, 0))(key, output)
+        obs, env_state, _, done, _ = jax.vmap(env.step_env, in_axes=(None, 0, 0, None))(
+            key, actors.env_state, action, params
+        )
+        after = actors._replace(
+            env_state=env_state, obs=obs, last_action=action, start=jnp.zeros_like(actors.start), memory=memory
+        )
+        return after, done[0]
+
+    key_start, key_steps = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
+    actors = jax.jit(lambda weights, keys: begin(eqx.combine(weights, rest), env, params, keys))(weights, key_start[None])
+    frames, done = [], False
+    for number in range(limit):
+        frames.append(pictures.side_by_side(*map(np.asarray, both(jax.tree.map(lambda leaf: leaf[0], actors.env_state)))))
+        if done:
+            break
+        actors, is_over = step(weights, actors, jax.random.fold_in(key_steps, number))
+        done = bool(is_over)
+    return pictures.mp4(frames, type(env).steps_per_second or 5)
+
+
+def summaries(
+    models: dict[int, Network], config: Config[Any], partial: bool, episodes: int, seed: int
+) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Return (statistics of each seed's agent, the returns behind them); see `summary`."""
+    played = {number: returns(model, config, partial, episodes, seed) for number, model in models.items()}
+    told = [{"seed": number, "partial": partial, **summary(episode)} for number, episode in played.items()]
+    return told, [np.asarray(episode.total) for episode in played.values()]

@@ -1,0 +1,87 @@
+"""The folder of a run.
+
+config.json         what was asked for
+model.eqx           the agent, by equinox; that of the first seed, those of others are model-SEED.eqx
+metrics.jsonl       a line per update and seed
+evaluation.json     returns of the greedy agents
+curve.png           returns while training
+agent.mp4           an episode of the agent
+checkpoints/        where to go on
+tensorboard/        the metrics again
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import equinox as eqx
+
+from popgym_arcade import files
+from popgym_arcade.baselines.checkpoint import CheckpointError
+from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.training import config as configs
+from popgym_arcade.baselines.training.config import Config
+
+AGENTS = pathlib.Path(__file__).parent.parent / "agents"
+CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "evaluation.json", "curve.png", "agent.mp4"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+
+
+def find(run: str | pathlib.Path) -> pathlib.Path:
+    """Return the folder of a run, or of an agent that comes with the package, by its name.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    folder = pathlib.Path(run)
+    for candidate in (folder, AGENTS / folder):
+        if (candidate / CONFIG).is_file():
+            return candidate
+    known = ", ".join(sorted(path.parent.name for path in AGENTS.glob(f"*/{CONFIG}")))
+    raise FileNotFoundError(f"{folder} is no run: it has no {CONFIG}; agents that come with the package: {known}")
+
+
+def model_path(folder: pathlib.Path, config: Config[Any], seed: int) -> pathlib.Path:
+    """Return where the agent of a seed lies."""
+    return folder / ("model.eqx" if seed == config.seed else f"model-{seed}.eqx")
+
+
+def save_model(folder: pathlib.Path, config: Config[Any], seed: int, model: Network) -> None:
+    """Write the agent of a seed."""
+    with files.whole(model_path(folder, config, seed)) as file:
+        eqx.tree_serialise_leaves(file, model)
+
+
+def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Config[Any]]:
+    """Load a trained agent.
+
+    Args:
+        run: the folder of a run, or the name of an agent that comes with the package.
+        seed: which of its seeds, by default the first.
+
+    Returns:
+        (model, config). `config.make_env()` makes the game that it was trained in.
+
+    Raises:
+        CheckpointError: if the model is damaged or does not fit the config.
+        FileNotFoundError: if there is no such run, or its training has not ended.
+        ValueError: if it has no such seed, or its config is damaged.
+    """
+    folder = find(run)
+    config = configs.read(folder / CONFIG)
+    seed = config.seed if seed is None else seed
+    if seed not in config.seeds:
+        raise ValueError(f"{folder} has the seeds {', '.join(map(str, config.seeds))}, not {seed}")
+    path = model_path(folder, config, seed)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: has its training ended? train --resume {folder} goes on with it")
+    try:
+        return eqx.tree_deserialise_leaves(path, config.make_network(seed)), config
+    except Exception as error:  # equinox and NumPy raise whatever they meet in a damaged file
+        raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {error}") from None
+
+
+def read_evaluation(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Return what `evaluation.json` holds, or None if there is none."""
+    path = folder / EVALUATION
+    return json.loads(path.read_bytes()) if path.is_file() else None

@@ -1,0 +1,345 @@
+"""The loop: update after update, with checkpoints, metrics and a progress bar, until the steps are done."""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+import popgym_arcade
+from popgym_arcade import files
+from popgym_arcade.baselines import checkpoint
+from popgym_arcade.baselines.algorithm import Learner, Share
+from popgym_arcade.baselines.training import config as configs
+from popgym_arcade.baselines.training import logs, results, run
+from popgym_arcade.baselines.training.config import Config
+from popgym_arcade.baselines.training.devices import Layout, check_room
+
+_PACKAGES = ("jax", "equinox", "optax", "memax", "numpy")
+_QUIET_SECONDS = 30  # between two lines of progress, where nobody looks at a terminal
+
+
+class TrainingError(ValueError):
+    """Training cannot go on."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is carried out; the agent that comes of it does not depend on this."""
+
+    run: pathlib.Path | None = None
+    """The folder for all that is written (by default runs/ and a name made of the config)."""
+    num_devices: int | None = None
+    """On how many devices of this process the environments are played (by default all)."""
+    checkpoint_minutes: float = 5.0
+    """Time between two checkpoints."""
+    tensorboard: bool = True
+    """Write metrics for TensorBoard, too."""
+    wandb: str | None = None
+    """Send metrics to this project of Weights & Biases, too; WANDB_MODE=offline keeps them on this machine."""
+    eval_episodes: int = 256
+    """Episodes of each seed in the evaluation at the end."""
+    video: bool = True
+    """Film an episode at the end."""
+
+
+def default_folder(config: Config[Any]) -> pathlib.Path:
+    """Return the folder of a run whose user has named none."""
+    view = "pomdp" if config.partial else "mdp"
+    return pathlib.Path("runs") / f"{config.env}-{view}-{config.algorithm_name}-{config.memory.lower()}-seed{config.seed}"
+
+
+def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
+    """Train from the start.
+
+    Args:
+        config: what.
+        options: how.
+
+    Returns:
+        the folder of the run, see `popgym_arcade.baselines.training.run`.
+
+    Raises:
+        FileExistsError: if the folder holds something already.
+        MemoryError: if it does not fit into memory.
+        OSError: if the folder cannot be written, or its disk is too small.
+        TrainingError: if the loss is no longer finite.
+        ValueError: if the config names something that does not exist or does not fit together.
+    """
+    folder = options.run or default_folder(config)
+    layout = Layout(options.num_devices)
+    if layout.is_first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
+        raise FileExistsError(f"{folder} exists already; {hint}")
+    training = _Training(config, options, folder, layout)
+    if layout.is_first:
+        files.write_whole(folder / run.CONFIG, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+    training.begin()
+    return training.finish()
+
+
+def resume(folder: pathlib.Path, options: Options = Options()) -> pathlib.Path:
+    """Go on with a run that was cut off, from its last good checkpoint.
+
+    On the same machine and devices the end is the same, bit for bit, as if nothing had happened.
+
+    Raises:
+        CheckpointError: if there is no checkpoint that can be read.
+        FileNotFoundError: if the folder is no run.
+        Exception: see `train`.
+    """
+    config = configs.read(run.find(folder) / run.CONFIG)
+    if run.model_path(folder, config, config.seeds[-1]).is_file() and (folder / run.EVALUATION).is_file():
+        print(f"{folder} is finished", file=sys.stderr)
+        return folder
+    training = _Training(config, dataclasses.replace(options, run=folder), folder, Layout(options.num_devices))
+    training.go_on()
+    return training.finish()
+
+
+class _Training:
+    def __init__(self, config: Config[Any], options: Options, folder: pathlib.Path, layout: Layout) -> None:
+        if config.num_seeds < 1:
+            raise ValueError(f"num_seeds must be at least 1, got {config.num_seeds}")
+        if options.eval_episodes < 2:
+            raise ValueError(f"eval_episodes must be at least 2, got {options.eval_episodes}")
+        self.config, self.options, self.folder, self.layout = config, options, folder, layout
+        self.updates, self.seconds = 0, 0.0
+        self.algorithm = config.algorithm
+        self.total = math.ceil(self.algorithm.total_timesteps / self.algorithm.steps_per_update)
+        self.env, self.params = config.make_env()
+        self.networks = [config.make_network(seed) for seed in config.seeds]
+        # A CPU gains nothing from seeds that train side by side: they take turns.
+        self.at_once = 1 if jax.default_backend() == "cpu" else config.num_seeds
+        self.groups = [config.seeds[i : i + self.at_once] for i in range(0, config.num_seeds, self.at_once)]
+        self.learners: list[Learner] = []
+        self._prepare()
+
+    def _prepare(self) -> None:
+        structure = eqx.filter(self.networks[0], eqx.is_array, inverse=True)
+        game = self.env, self.params
+
+        def start(weights: Any, key: jax.Array, share: Share) -> Learner:
+            return self.algorithm.start(eqx.combine(weights, structure), *game, key, share)
+
+        def update(learner: Learner, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:
+            network = self.networks[0]
+            return self.algorithm.make_update(network, *game, key, self.layout.share)(learner)
+
+        first = eqx.filter(self.networks[0], eqx.is_array)
+        whole = jax.eval_shape(lambda weights, key: start(weights, key, Share()), first, _keys([0])[0])
+        self.algorithm.check(self.networks[0], self.layout.share)
+        self.like = [whole] * self.config.num_seeds
+        every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
+        check_room(every, self.folder, self.layout)
+        if self.layout.is_first:
+            files.check_writable(self.folder / ".new")
+        share = self.layout.share
+        self._start = self.layout.start(self._over_seeds(lambda weights, key: start(weights, key, share)))
+        self._update = self.layout.update(self._over_seeds(update))
+
+    def _over_seeds(self, function: Any) -> Any:
+        if self.at_once > 1:
+            return jax.vmap(function)
+
+        def one(*arguments: Any) -> Any:
+            # Not by vmap, which would turn every branch into both of its sides.
+            return jax.tree.map(lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], arguments)))
+
+        return one
+
+    def begin(self) -> None:
+        weights = [eqx.filter(network, eqx.is_array) for network in self.networks]
+        for number, seeds in enumerate(self.groups):
+            place = number * self.at_once
+            together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights[place : place + len(seeds)])
+            self.learners.append(self._start(together, _keys(seeds)))
+        self.save()
+
+    def go_on(self) -> None:
+        learners, meta, complaints = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like)
+        if self.layout.is_first:
+            for complaint in complaints:
+                print(f"popgym-arcade: an older checkpoint is used: {complaint}", file=sys.stderr)
+        self.updates, self.seconds = meta["updates"], meta["seconds"]
+        for number in range(0, len(learners), self.at_once):
+            group = learners[number : number + self.at_once]
+            self.learners.append(self.layout.spread(jax.tree.map(lambda *leaves: np.stack(leaves), *group)))
+
+    def save(self) -> None:
+        whole = [
+            jax.tree.map(lambda leaf, i=i: leaf[i], learner)
+            for learner in map(self.layout.gather, self.learners)
+            for i in range(self.at_once)
+        ]
+        if self.layout.is_first:
+            versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+            versions["popgym-arcade"] = popgym_arcade.__version__
+            meta = {"updates": self.updates, "seconds": self.seconds, "config": self.config.to_dict(), "versions": versions}
+            checkpoint.save_step(self.folder / run.CHECKPOINTS, self.updates, whole, meta)
+
+    def finish(self) -> pathlib.Path:
+        with self._logs() as written, _stop_signals() as stopped:
+            self._loop(written, stopped)
+        self.save()
+        if self.layout.is_first:
+            self._write_results()
+        self.layout.agree(True)  # none leaves before the first one is done: its end would be taken for a loss
+        return self.folder
+
+    @contextmanager
+    def _logs(self) -> Iterator[list[logs.Log]]:
+        if not self.layout.is_first:
+            yield []
+            return
+        steps = self.updates * self.algorithm.steps_per_update
+        written: list[logs.Log] = [logs.JsonLines(self.folder / run.METRICS, steps)]
+        if self.options.tensorboard:
+            written.append(logs.TensorBoard(self.folder / run.TENSORBOARD, self.config.seeds, steps))
+        if self.options.wandb:
+            written.append(logs.Wandb(self.options.wandb, self.folder, self.config.to_dict()))
+        try:
+            yield written
+        finally:
+            for log in written:
+                log.close()
+
+    def _loop(self, written: list[logs.Log], stopped: list[int]) -> None:
+        steps_per_update = self.algorithm.steps_per_update
+        is_watched = sys.stderr.isatty()
+        bar = tqdm(
+            total=self.total * steps_per_update,
+            initial=self.updates * steps_per_update,
+            desc=self.config.title,
+            unit=" steps",
+            unit_scale=True,
+            mininterval=0.5 if is_watched else _QUIET_SECONDS,
+            disable=not self.layout.is_first,
+            dynamic_ncols=True,
+        )
+        keys = [_keys(seeds) for seeds in self.groups]
+        last_save = time.monotonic()
+        recent = _Recent()
+        with bar:
+            while self.updates < self.total:
+                begun = time.monotonic()
+                metrics = []
+                for number, learner in enumerate(self.learners):
+                    self.learners[number], told = self._update(learner, keys[number])
+                    metrics.append(told)
+                every = [
+                    {name: float(value[i]) for name, value in told.items()}
+                    for told in map(self.layout.gather, metrics)
+                    for i in range(self.at_once)
+                ]
+                elapsed = time.monotonic() - begun
+                self.updates += 1
+                self.seconds += elapsed
+                steps = self.updates * steps_per_update
+                self._check_finite(every)
+                for seed, told in zip(self.config.seeds, every, strict=True):
+                    for log in written:
+                        rate = {
+                            "seconds": self.seconds,
+                            "steps_per_second": self.config.num_seeds * steps_per_update / elapsed,
+                        }
+                        log.write(seed, steps, told | rate)
+                bar.set_postfix_str(recent.add(every), refresh=False)
+                bar.update(steps_per_update)
+                is_due = time.monotonic() - last_save > 60 * self.options.checkpoint_minutes
+                if self.layout.agree(is_due or bool(stopped)):
+                    self.save()
+                    last_save = time.monotonic()
+                if self.layout.agree(bool(stopped)):
+                    raise KeyboardInterrupt
+
+    def _check_finite(self, every: list[dict[str, float]]) -> None:
+        for seed, told in zip(self.config.seeds, every, strict=True):
+            lost = [name for name, value in told.items() if name != "mean_return" and not math.isfinite(value)]
+            if lost:
+                learners, meta, _ = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like)
+                if self.layout.is_first:
+                    self._write_models([learner.weights for learner in learners])
+                raise TrainingError(
+                    f"{lost[0]} of seed {seed} is not finite in update {self.updates}, so training stopped; a smaller "
+                    f"--learning-rate may help. The weights of update {meta['updates']} are in {self.folder}"
+                )
+
+    def _write_models(self, weights: list[Any]) -> list[Any]:
+        models = [eqx.combine(new, network) for new, network in zip(weights, self.networks, strict=True)]
+        for seed, model in zip(self.config.seeds, models, strict=True):
+            run.save_model(self.folder, self.config, seed, model)
+        return models
+
+    def _write_results(self) -> None:
+        weights = [
+            jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), learner.weights)
+            for learner in self.learners
+            for i in range(self.at_once)
+        ]
+        models = dict(zip(self.config.seeds, self._write_models(weights), strict=True))
+        config, folder, episodes = self.config, self.folder, self.options.eval_episodes
+        lines = logs.read(folder / run.METRICS)
+        files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
+        if self.options.video:
+            files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
+        told, _ = results.summaries(models, config, config.partial, episodes, seed=config.seed)
+        content = {"config": config.to_dict(), "train_seconds": self.seconds, "results": told}
+        files.write_whole(folder / run.EVALUATION, (json.dumps(content, indent=1) + "\n").encode())
+        for result in told:
+            low, high = result["interval"]
+            print(
+                f"seed {result['seed']}: greedy return {result['mean']:.3f}, 95 % interval {low:.3f} to {high:.3f}, "
+                f"{episodes} episodes"
+            )
+        print(f"wrote {folder}")
+
+
+class _Recent:
+    """The mean return of the last hundred or so episodes, for people to watch."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[float, float]] = []
+
+    def add(self, every: list[dict[str, float]]) -> str:
+        self._kept += [(told["episodes"], told["mean_return"]) for told in every if told["episodes"]]
+        while len(self._kept) > 1 and sum(count for count, _ in self._kept[1:]) >= 100:
+            del self._kept[0]
+        if not self._kept:
+            return "no episode has ended yet"
+        episodes = sum(count for count, _ in self._kept)
+        return f"return {sum(count * total for count, total in self._kept) / episodes:.3f}"
+
+
+def _keys(seeds: Any) -> jax.Array:
+    return jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect signals that ask to stop, so that an update ends and a checkpoint is written; the second one stops at once."""
+    came: list[int] = []
+
+    def take(number: int, frame: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
