@@ -44,8 +44,8 @@ class _Train(Generic[A]):
     all can be changed by other options."""
     config: pathlib.Path | None = None
     """Begin with the settings of a file, such as a run's config.json."""
-    what: Config[A]
-    how: trainer.Options
+    agent: Config[A]
+    output: trainer.Options
     processes: _Processes
 
 
@@ -53,7 +53,7 @@ class _Train(Generic[A]):
 class _Resume:
     resume: pathlib.Path
     """The folder of the run."""
-    how: trainer.Options
+    output: trainer.Options
     processes: _Processes
 
 
@@ -78,11 +78,11 @@ def train(arguments: Sequence[str]) -> int:
         prog=f"popgym-arcade train {begin.algorithm_name}",
         description=f"Train an agent by {begin.algorithm_name.upper()}.",
         args=list(arguments[1:] if name else arguments),
-        default=_Train(what=begin, how=trainer.Options(), processes=_Processes()),
+        default=_Train(agent=begin, output=trainer.Options(), processes=_Processes()),
         config=(tyro.conf.OmitArgPrefixes,),
     )
     devices.connect(**dataclasses.asdict(chosen.processes))
-    trainer.train(chosen.what, chosen.how)
+    trainer.train(chosen.agent, chosen.output)
     return 0
 
 
@@ -113,10 +113,10 @@ def _resume(arguments: Sequence[str]) -> int:
         args=list(arguments),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    if chosen.how.run is not None:
+    if chosen.output.run is not None:
         raise ValueError("--resume RUN names the folder: --run is for new runs")
     devices.connect(**dataclasses.asdict(chosen.processes))
-    trainer.resume(chosen.resume, chosen.how)
+    trainer.resume(chosen.resume, chosen.output)
     return 0
 
 
@@ -129,7 +129,8 @@ def evaluate(folder: pathlib.Path, *, partial: bool | None, episodes: int, seed:
     config = configs.read(run.find(folder) / run.CONFIG)
     models = {number: run.load(folder, number)[0] for number in config.seeds}
     partial = config.partial if partial is None else partial
-    told, totals = results.summaries(models, config, partial, episodes, seed)
+    played = results.returns(models, config, partial, episodes, seed)
+    told = results.summaries(played, partial)
     print(f"{config.title}; played in the {'POMDP' if partial else 'MDP'}, {episodes} episodes for each seed")
     header = ["seed", "mean return", "95 % interval", "min", "5 %", "25 %", "50 %", "75 %", "95 %", "max", "steps"]
     rows = []
@@ -143,7 +144,7 @@ def evaluate(folder: pathlib.Path, *, partial: bool | None, episodes: int, seed:
         means = np.array([result["mean"] for result in told])
         error = means.std(ddof=1) / len(means) ** 0.5
         print(f"all seeds: {means.mean():.3f}, standard error over seeds {error:.3f}")
-    print(f"\nreturns\n{results.histogram(np.concatenate(totals))}")
+    print(f"\nreturns\n{results.histogram(np.concatenate([each.total for each in played.values()]))}")
     if json_path is not None:
         content = {"config": config.to_dict(), "results": told}
         files.write_whole(json_path, (json.dumps(content, indent=1) + "\n").encode())

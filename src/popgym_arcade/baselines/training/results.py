@@ -19,26 +19,31 @@ from popgym_arcade.experts import Episode
 _BATCH = 64  # episodes played at once: few enough frames for any memory
 
 
-def returns(model: Network, config: Config[Any], partial: bool, episodes: int, seed: int) -> Episode:
-    """Play episodes greedily; every leaf of the result is a NumPy array [episodes].
+def returns(models: dict[int, Network], config: Config[Any], partial: bool, episodes: int, seed: int) -> dict[int, Episode]:
+    """Play episodes greedily, the same ones with each agent.
 
     Args:
-        model: the agent.
-        config: its config, which names the game.
+        models: the agents, by their seeds.
+        config: their config, which names the game.
         partial: in which view to play.
         episodes: how many.
         seed: of the episodes.
+
+    Returns:
+        what became of the episodes; every leaf a NumPy array [episodes].
     """
     env, params = config.make_env(partial)
-    weights, rest = eqx.partition(model, eqx.is_array)
-    play = jax.jit(
-        lambda weights, key: evaluate(eqx.combine(weights, rest), env, params, greedy, key, min(_BATCH, episodes))
-    )
-    batches = [
-        jax.device_get(play(weights, jax.random.fold_in(jax.random.key(seed), number)))
-        for number in range(math.ceil(episodes / _BATCH))
-    ]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:episodes], *batches)
+    rest = eqx.filter(next(iter(models.values())), eqx.is_array, inverse=True)
+    count = min(_BATCH, episodes)
+    play = jax.jit(lambda weights, key: evaluate(eqx.combine(weights, rest), env, params, greedy, key, count))
+
+    def all_of(model: Network) -> Episode:
+        weights = eqx.filter(model, eqx.is_array)
+        keys = [jax.random.fold_in(jax.random.key(seed), number) for number in range(math.ceil(episodes / count))]
+        batches = [jax.device_get(play(weights, key)) for key in keys]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:episodes], *batches)
+
+    return {number: all_of(model) for number, model in models.items()}
 
 
 def summary(played: Episode) -> dict[str, Any]:
@@ -143,10 +148,6 @@ def film(model: Network, config: Config[Any], seed: int, limit: int = 500) -> by
     return pictures.mp4(frames, type(env).steps_per_second or 5)
 
 
-def summaries(
-    models: dict[int, Network], config: Config[Any], partial: bool, episodes: int, seed: int
-) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """Return (statistics of each seed's agent, the returns behind them); see `summary`."""
-    played = {number: returns(model, config, partial, episodes, seed) for number, model in models.items()}
-    told = [{"seed": number, "partial": partial, **summary(episode)} for number, episode in played.items()]
-    return told, [np.asarray(episode.total) for episode in played.values()]
+def summaries(played: dict[int, Episode], partial: bool) -> list[dict[str, Any]]:
+    """Return the statistics of each seed, see `summary`, for `evaluation.json`."""
+    return [{"seed": seed, "partial": partial, **summary(episodes)} for seed, episodes in played.items()]

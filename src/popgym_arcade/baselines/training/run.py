@@ -10,7 +10,6 @@ checkpoints/        where to go on
 tensorboard/        the metrics again
 """
 
-import json
 import pathlib
 from typing import Any
 
@@ -81,7 +80,6 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {error}") from None
 
 
-def read_evaluation(folder: pathlib.Path) -> dict[str, Any] | None:
-    """Return what `evaluation.json` holds, or None if there is none."""
-    path = folder / EVALUATION
-    return json.loads(path.read_bytes()) if path.is_file() else None
+def is_finished(folder: pathlib.Path) -> bool:
+    """Whether training has come to its end: the evaluation is written last."""
+    return (folder / EVALUATION).is_file()

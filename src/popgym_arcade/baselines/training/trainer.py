@@ -7,6 +7,7 @@ import math
 import pathlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class Options:
     """Write metrics for TensorBoard, too."""
     wandb: str | None = None
     """Send metrics to this project of Weights & Biases, too; WANDB_MODE=offline keeps them on this machine."""
+    resumable: bool = False
+    """If the run exists already, go on with it, so that the same command can be given again."""
     eval_episodes: int = 256
     """Episodes of each seed in the evaluation at the end."""
     video: bool = True
@@ -79,6 +82,10 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
         ValueError: if the config names something that does not exist or does not fit together.
     """
     folder = options.run or default_folder(config)
+    if options.resumable and (folder / run.CONFIG).is_file():
+        if configs.read(folder / run.CONFIG) != config:
+            raise ValueError(f"{folder} is another run: {run.CONFIG} there says something else")
+        return resume(folder, options)
     layout = Layout(options.num_devices)
     if layout.is_first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
@@ -101,7 +108,7 @@ def resume(folder: pathlib.Path, options: Options = Options()) -> pathlib.Path:
         Exception: see `train`.
     """
     config = configs.read(run.find(folder) / run.CONFIG)
-    if run.model_path(folder, config, config.seeds[-1]).is_file() and (folder / run.EVALUATION).is_file():
+    if run.is_finished(folder):
         print(f"{folder} is finished", file=sys.stderr)
         return folder
     training = _Training(config, dataclasses.replace(options, run=folder), folder, Layout(options.num_devices))
@@ -169,6 +176,9 @@ class _Training:
         self.save()
 
     def go_on(self) -> None:
+        if not checkpoint.steps(self.folder / run.CHECKPOINTS):
+            self.begin()  # it was cut off before there was anything to lose
+            return
         learners, meta, complaints = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like)
         if self.layout.is_first:
             for complaint in complaints:
@@ -263,6 +273,7 @@ class _Training:
                     self.save()
                     last_save = time.monotonic()
                 if self.layout.agree(bool(stopped)):
+                    bar.write(f"stopped after update {self.updates}; train --resume {self.folder} goes on", file=sys.stderr)
                     raise KeyboardInterrupt
 
     def _check_finite(self, every: list[dict[str, float]]) -> None:
@@ -295,7 +306,8 @@ class _Training:
         files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
         if self.options.video:
             files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
-        told, _ = results.summaries(models, config, config.partial, episodes, seed=config.seed)
+        played = results.returns(models, config, config.partial, episodes, config.seed)
+        told = results.summaries(played, config.partial)
         content = {"config": config.to_dict(), "train_seconds": self.seconds, "results": told}
         files.write_whole(folder / run.EVALUATION, (json.dumps(content, indent=1) + "\n").encode())
         for result in told:
@@ -337,7 +349,10 @@ def _stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         came.append(number)
 
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python lets only the main thread take signals.
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, take) for number in numbers}
     try:
         yield came
     finally:

@@ -1,0 +1,307 @@
+"""Training runs, from the command line and from Python."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from popgym_arcade import baselines, cli
+from popgym_arcade.baselines import checkpoint
+from popgym_arcade.baselines.checkpoint import CheckpointError
+from popgym_arcade.baselines.model.builder import QNetworkRNN
+from popgym_arcade.baselines.pqn import PQN
+from popgym_arcade.baselines.training import config as configs
+from popgym_arcade.baselines.training import devices, run, trainer
+from popgym_arcade.baselines.training.config import ALGORITHMS, Config
+from popgym_arcade.baselines.training.trainer import Options, TrainingError
+
+SMALL: dict[str, Any] = {
+    "env": "NavigatorEasy",
+    "partial": True,
+    "memory": "mingru",
+    "obs_size": 64,
+    "encoder": "patch",
+    "memory_size": 8,
+    "layers": 1,
+    "hidden_size": 8,
+    "num_envs": 4,
+    "num_steps": 16,
+    "minibatches": 2,
+    "epochs": 1,
+    "total_timesteps": 192,
+    "learning_rate": 1e-3,
+}
+UPDATES = 3
+QUIET = Options(tensorboard=False, video=False, eval_episodes=2)
+
+
+def small(algorithm: str = "pqn", **settings: Any) -> Config[Any]:
+    return configs.from_dict({"algorithm": algorithm, **SMALL, **settings})
+
+
+def arguments(settings: dict[str, Any]) -> list[str]:
+    words = []
+    for name, value in settings.items():
+        words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return words
+
+
+def weights(folder: pathlib.Path, seed: int | None = None) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(baselines.load(folder, seed)[0])]
+
+
+def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Many tests run the same programs: compiled ones are kept."""
+    compilation_cache.set_cache_dir(str(tmp_path_factory.mktemp("compiled")))
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A finished run of two seeds."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    command = ["train", "pqn", *arguments(SMALL), "--num-seeds", "2", "--eval-episodes", "5", "--run", str(folder)]
+    assert cli.main(command) == 0
+    return folder
+
+
+def test_what_a_run_leaves(trained: pathlib.Path) -> None:
+    for name in ("config.json", "model.eqx", "model-1.eqx", "curve.png", "agent.mp4"):
+        assert (trained / name).stat().st_size > 100, name
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["steps"], line["seed"]) for line in lines] == [(64 * n, seed) for n in (1, 2, 3) for seed in (0, 1)]
+    assert {"loss", "q", "gradient_norm", "episodes", "mean_return", "seconds", "steps_per_second"} < set(lines[0])
+    results = json.loads((trained / "evaluation.json").read_text())["results"]
+    for seed, result in enumerate(results):
+        assert result["seed"] == seed and result["partial"] and result["episodes"] == 5
+        low, high = result["interval"]
+        assert low <= result["mean"] <= high
+    assert not np.array_equal(weights(trained)[0], weights(trained, 1)[0])
+
+
+def test_tensorboard(trained: pathlib.Path) -> None:
+    for seed in (0, 1):
+        (events,) = (trained / "tensorboard" / f"seed-{seed}").iterdir()
+        assert b"gradient_norm" in events.read_bytes()
+
+
+def test_each_seed_is_an_agent_of_its_own(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder = trainer.train(small(seed=1), dataclasses.replace(QUIET, run=tmp_path / "alone"))
+    assert_same(weights(folder), weights(trained, 1))
+
+
+def test_a_written_config_trains_the_same_agent(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config, folder = str(trained / "config.json"), tmp_path / "again"
+    quiet = ["--no-tensorboard", "--no-video", "--eval-episodes", "2"]
+    assert cli.main(["train", "--config", config, "--num-seeds", "1", *quiet, "--run", str(folder)]) == 0
+    assert_same(weights(folder), weights(trained))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_other_algorithms(algorithm: str, tmp_path: pathlib.Path) -> None:
+    config = small(algorithm, memory="none-small", total_timesteps=64)
+    folder = trainer.train(config, dataclasses.replace(QUIET, run=tmp_path / "run"))
+    model, loaded = baselines.load(folder)
+    assert loaded == config
+    assert jax.tree.structure(model) == jax.tree.structure(config.make_network(0))
+
+
+def test_evaluate(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for view in ([], ["--partial"], ["--full"]):
+        path = tmp_path / f"{len(told)}.json"
+        assert cli.main(["evaluate", str(trained), "--episodes", "70", *view, "--json", str(path)]) == 0
+        told.append(json.loads(path.read_text())["results"])
+    out = capsys.readouterr().out
+    assert "played in the POMDP, 70 episodes" in out and "played in the MDP, 70 episodes" in out
+    assert told[0] == told[1] != told[2]
+    assert told[0][0]["episodes"] == 70
+
+
+def test_equinox_reads_the_agent(tmp_path: pathlib.Path) -> None:
+    """What is trained with the default sizes is the network that the names alone make."""
+    config = Config(env="NavigatorEasy", memory="lru", algorithm=PQN())
+    run.save_model(tmp_path, config, 0, config.make_network(3))
+    network = QNetworkRNN(5, jax.random.PRNGKey(0), "lru")
+    model = eqx.tree_deserialise_leaves(tmp_path / "model.eqx", network)
+    assert_same(*([np.asarray(leaf) for leaf in jax.tree.leaves(each)] for each in (model, config.make_network(3))))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_config_round_trip(name: str) -> None:
+    config = small(name)
+    assert configs.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", configs.PRESETS)
+def test_presets(name: str, algorithm: str) -> None:
+    for env, steps in (("CartPoleEasy", 1e7), ("NavigatorEasy", 2e7)):
+        settings = configs.preset(name, algorithm, env, "lru")
+        config = configs.from_dict({"algorithm": algorithm, "env": env, "memory": "lru", **settings})
+        assert config.algorithm.total_timesteps == (steps if name == "paper" else 1.5e6)
+        assert config.obs_size == (128 if name == "paper" else 64)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"algorithm": "pnq"}, "unknown algorithm 'pnq'; did you mean 'pqn'"),
+        ({"lerning_rate": 1}, "unknown setting 'lerning_rate'; did you mean 'learning_rate'"),
+        ({"num_envs": 2.5}, "num_envs must be a whole number, got 2.5"),
+        ({"partial": "False"}, "partial must be true or false, got 'False'"),
+        ({"encoder": "cnn"}, "encoder must be conv or patch, got 'cnn'"),
+        ({"window_size": "many"}, "window_size must be a whole number or null"),
+        ({"discount": 2}, "discount must be from 0 to 1"),
+        ({"decay": -1}, "decay must be from 0 to 1"),
+        ({"epsilon": 3}, "epsilon must be from 0 to 1"),
+        ({"burn_in": 16}, "burn_in must be at least 0 and below num_steps"),
+        ({"num_steps": 0}, "num_steps must be positive"),
+    ],
+)
+def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        configs.from_dict({"algorithm": "pqn", **SMALL, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"env": "NavigatorEazy"}, "NavigatorEasy"),
+        ({"memory": "lur"}, "did you mean 'lru'"),
+        ({"obs_size": 63}, "64"),
+        ({"num_envs": 3}, "must be a multiple of minibatches"),
+        ({"num_seeds": 0}, "num_seeds must be at least 1"),
+        ({"memory": "none-small", "window_size": 4}, "not for none-small"),
+    ],
+)
+def test_what_does_not_fit_leaves_nothing_behind(settings: dict[str, Any], complaint: str, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        trainer.train(small(**settings), dataclasses.replace(QUIET, run=tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["train", "ppo", *arguments(SMALL), "--epsilon", "0.5", "--run", str(tmp_path / "run")])
+    assert "--epsilon" in capsys.readouterr().err
+    for command in (
+        ["pnq"],
+        ["pqn", "--env", "NavigatorEasy", "--preset", "gpu"],
+        ["pqn", "--env", "NavigatorEasy", "--num-processes", "2"],
+        ["pqn", "--env", "NavigatorEasy", "--coordinator", "127.0.0.1:1"],
+        ["--resume", str(tmp_path), "--run", str(tmp_path)],
+        ["--resume", str(tmp_path)],
+    ):
+        assert cli.main(["train", *command]) == 1
+    assert cli.main(["train"]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_there_must_be_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = dataclasses.replace(QUIET, run=tmp_path / "run")
+    with pytest.raises(MemoryError, match="of it the replay"):
+        trainer.train(small("dqn", replay_size=10**9), quiet)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+    with pytest.raises(OSError, match="checkpoints need"):
+        trainer.train(small(), quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileExistsError, match="--resume"):
+        trainer.train(small(), dataclasses.replace(QUIET, run=trained))
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="choose another"):
+        trainer.train(small(), dataclasses.replace(QUIET, run=tmp_path))
+    with pytest.raises(ValueError, match="is another run"):
+        trainer.train(small(), dataclasses.replace(QUIET, run=trained, resumable=True))
+    finished = dataclasses.replace(QUIET, run=trained, resumable=True)
+    assert trainer.train(small(num_seeds=2), finished) == trained
+
+
+def test_devices_that_are_not_there(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match=f"from 1 to {jax.local_device_count()}"):
+        devices.Layout(1000)
+
+
+def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is no run"):
+        baselines.load(tmp_path)
+    with pytest.raises(ValueError, match="has the seeds 0, 1, not 2"):
+        baselines.load(trained, 2)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(trained, damaged)
+    content = (damaged / "model.eqx").read_bytes()
+    (damaged / "model.eqx").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="damaged or does not fit"):
+        baselines.load(damaged)
+    other = configs.read(damaged / "config.json").to_dict() | {"memory_size": 16}
+    (damaged / "config.json").write_text(json.dumps(other))
+    with pytest.raises(CheckpointError, match="damaged or does not fit"):
+        baselines.load(damaged, 1)
+    (damaged / "model.eqx").unlink()
+    with pytest.raises(FileNotFoundError, match="--resume"):
+        baselines.load(damaged)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    config = small(learning_rate=1e30, last_learning_rate=1e30)
+    with pytest.raises(TrainingError, match="is not finite in update .* The weights of update 0 are in"):
+        trainer.train(config, dataclasses.replace(QUIET, run=folder))
+    assert_same(weights(folder), [np.asarray(leaf) for leaf in jax.tree.leaves(config.make_network(0))])
+    assert not run.is_finished(folder)
+
+
+def cut_off(trained: pathlib.Path, folder: pathlib.Path) -> None:
+    """Make of a finished run one that was killed while its last update was written."""
+    shutil.copytree(trained, folder)
+    for name in ("model.eqx", "model-1.eqx", "evaluation.json"):
+        (folder / name).unlink()
+    newest = checkpoint.steps(folder / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"seed": 0, "ste')
+
+
+def test_resuming_from_the_last_good_checkpoint(
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cut"
+    cut_off(trained, folder)
+    quiet = ["--no-tensorboard", "--no-video", "--eval-episodes", "2"]
+    assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
+    assert "an older checkpoint is used" in capsys.readouterr().err
+    for seed in (0, 1):
+        assert_same(weights(folder, seed), weights(trained, seed))
+    steps = [json.loads(line)["steps"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [64, 64, 128, 128, 192, 192]
+    assert cli.main(["train", "--resume", str(folder)]) == 0
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_foreign_checkpoints(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "cut"
+    cut_off(trained, folder)
+    other = configs.read(folder / "config.json").to_dict() | {"hidden_size": 16}
+    (folder / "config.json").write_text(json.dumps(other))
+    with pytest.raises(CheckpointError, match="belongs to something else"):
+        trainer.resume(folder, QUIET)
