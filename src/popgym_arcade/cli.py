@@ -1,4 +1,4 @@
-"""The command line: `popgym-arcade list | play | demo | benchmark | train | evaluate`."""
+"""The command line: `popgym-arcade list | play | demo | benchmark | train | sweep | evaluate`."""
 
 import argparse
 import importlib
@@ -12,8 +12,10 @@ from popgym_arcade import environment, terminal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, by default those of the process; return its exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # What follows -- is for the commands of a sweep.
+    cut = words.index("--") if words[:1] == ["sweep"] and "--" in words else len(words)
+    options = _parser().parse_args(words[:cut], argparse.Namespace(rest=words[cut + 1 :]))
     try:
         _import(options.modules)
         return options.run(options)
@@ -76,6 +78,29 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("train", help="train an agent", add_help=False, prefix_chars="\0")
     command.add_argument("arguments", nargs="*")
     command.set_defaults(run=_train)
+
+    command = commands.add_parser(
+        "sweep",
+        help="train many agents: games x views x memories x seeds",
+        description="Train many agents, one after the other: games x views x memories x seeds. Each is a command of its own "
+        "in FOLDER/commands.txt, which any scheduler can run. What is finished is left out, what was cut off goes on.",
+        epilog="What follows -- goes to every train command: popgym-arcade sweep pqn --envs CartPoleEasy -- --preset cpu",
+    )
+    command.add_argument("algorithm", help="pqn, ppo or dqn")
+    command.add_argument("--envs", nargs="+", required=True, metavar="GAME", help="names such as NavigatorEasy")
+    command.add_argument(
+        "--views", nargs="+", choices=("mdp", "pomdp"), default=["mdp", "pomdp"], help="views (default: both)"
+    )
+    command.add_argument("--memories", nargs="+", default=["none"], metavar="MEMORY", help="memories (default: none)")
+    command.add_argument("--seeds", nargs="+", type=_integer(0, (1 << 31) - 1), default=[0], help="seeds (default: 0)")
+    command.add_argument(
+        "--folder", type=pathlib.Path, default=pathlib.Path("sweep"), help="for the runs and the list (default: sweep)"
+    )
+    command.add_argument("--jobs", type=_integer(1, 1024), default=1, help="commands that run at once (default: 1)")
+    action = command.add_mutually_exclusive_group()
+    action.add_argument("--list", action="store_true", help="write the list, run nothing")
+    action.add_argument("--table", action="store_true", help="show the table of what there is, run nothing")
+    command.set_defaults(run=_sweep)
 
     command = commands.add_parser("evaluate", help="let a trained agent play", description="Let a trained agent play.")
     command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
@@ -236,6 +261,18 @@ def _train(options: argparse.Namespace) -> int:
     from popgym_arcade.baselines.training import command
 
     return command.train(options.arguments)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from popgym_arcade.baselines.training.sweep import Sweep
+
+    views = [view == "pomdp" for view in options.views]
+    sweep = Sweep(options.algorithm, options.envs, views, options.memories, options.seeds, options.folder, options.rest)
+    if options.table:
+        print(sweep.table())
+        return 0
+    print(f"wrote {sweep.write_list()}")
+    return 0 if options.list else sweep.run(options.jobs)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -107,14 +107,14 @@ def make_memory(
         if not isinstance(made, Memory):
             raise TypeError(f"{memory!r} must return a Memory, got {type(made).__name__}")
         return made
-    name = _checked_name(memory)
+    name = checked_name(memory)
     if window_size is not None and name not in _WINDOWED:
         raise ValueError(f"window_size is for {', '.join(_WINDOWED)}; {name} has no window")
     if capacity_of is not None and name != "none":
         raise ValueError(f"capacity_of is for the memory 'none', not for {name}")
     if name == "none":
         rival = "lru" if capacity_of is None else capacity_of
-        if not callable(rival) and _checked_name(rival) == "none":
+        if not callable(rival) and checked_name(rival) == "none":
             raise ValueError("capacity_of must be another memory than 'none'")
         goal = count_parameters(jax.eval_shape(lambda: make_memory(rival, size, key, **sizes)))
         narrowest = count_parameters(jax.eval_shape(lambda: _feed_forward(1, size, key, **sizes)))
@@ -276,7 +276,8 @@ def _memax_layers(name: str, size: int, layers: int, key: jax.Array, window_size
     return tuple(_Memax(layer) for layer in model.layers)
 
 
-def _checked_name(memory: str) -> str:
+def checked_name(memory: str) -> str:
+    """Return the name of a memory in lower case, or raise if there is none of this name."""
     if not isinstance(memory, str):
         raise TypeError(f"memory must be a name or a constructor, got {memory!r}")
     name = memory.lower()

@@ -59,21 +59,33 @@ class _Resume:
 
 def train(arguments: Sequence[str]) -> int:
     """Run `popgym-arcade train`."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
-    for name in ("--preset", "--config", "--resume", "--env", "--memory"):
-        first.add_argument(name)
-    known, _ = first.parse_known_args(arguments)
-    if known.resume is not None:
+    if _known(arguments).resume is not None:
         return _resume(arguments)
-    name = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_USAGE, file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    chosen = parse(arguments)
+    devices.connect(**dataclasses.asdict(chosen.processes))
+    trainer.train(chosen.agent, chosen.output)
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """Return what the arguments of `popgym-arcade train` ask for: its `agent`, `output` and `processes`.
+
+    Raises:
+        SystemExit: if an option is unknown or has no such value, after an explanation.
+        ValueError: if what they name does not exist or does not fit together.
+    """
+    known = _known(arguments)
+    name = None if arguments[0].startswith("-") else arguments[0]
     if name is None and known.config is None:
-        print(_USAGE, file=sys.stdout if {"-h", "--help"} & set(arguments) else sys.stderr)
-        return 0 if {"-h", "--help"} & set(arguments) else 2
+        raise ValueError(f"train what? The first word must be {', '.join(ALGORITHMS)}, or --config FILE must be given")
     if name is not None and name not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {name!r}; there are {', '.join(ALGORITHMS)}")
     begin = _first_settings(name, known)
     kind = type(begin.algorithm)
-    chosen: Any = tyro.cli(
+    return tyro.cli(
         _Train[kind],
         prog=f"popgym-arcade train {begin.algorithm_name}",
         description=f"Train an agent by {begin.algorithm_name.upper()}.",
@@ -81,9 +93,14 @@ def train(arguments: Sequence[str]) -> int:
         default=_Train(agent=begin, output=trainer.Options(), processes=_Processes()),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    devices.connect(**dataclasses.asdict(chosen.processes))
-    trainer.train(chosen.agent, chosen.output)
-    return 0
+
+
+def _known(arguments: Sequence[str]) -> argparse.Namespace:
+    """What decides which options there are, and where they begin."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
+    for name in ("--preset", "--config", "--resume", "--env", "--memory"):
+        parser.add_argument(name)
+    return parser.parse_known_args(arguments)[0]
 
 
 def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:

@@ -1,0 +1,147 @@
+"""Sweeps: a list of commands, games x views x memories x seeds, each of which trains an agent and can be given again."""
+
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+import pathlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import popgym_arcade
+from popgym_arcade import files, terminal
+from popgym_arcade.baselines.model.memory import checked_name
+from popgym_arcade.baselines.training import command, logs, run
+from popgym_arcade.baselines.training.config import SMALL
+
+LIST, OUTPUT = "commands.txt", "output"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What is to be trained.
+
+    Raises:
+        SystemExit: if `rest` holds an option that `train` does not have, after an explanation.
+        ValueError: if a name is unknown, or `rest` says what the sweep says itself.
+    """
+
+    algorithm: str
+    envs: Sequence[str]
+    partial: Sequence[bool]
+    """The views."""
+    memories: Sequence[str]
+    seeds: Sequence[int]
+    folder: pathlib.Path
+    rest: Sequence[str] = ()
+    """More options for every command."""
+
+    def __post_init__(self) -> None:
+        """Check names and options, before hours are spent."""
+        for env in self.envs:
+            popgym_arcade.make(env)
+        for memory in self.memories:
+            if memory.lower() != SMALL:
+                checked_name(memory)
+        own = ("--env", "--partial", "--no-partial", "--memory", "--seed", "--num-seeds", "--run", "--resume", "--config")
+        for word in self.rest:
+            if word.partition("=")[0].replace("_", "-") in own:
+                raise ValueError(f"{word} is said by the sweep itself")
+        command.parse(next(iter(self.commands.values()))[2:])
+
+    @property
+    def commands(self) -> dict[pathlib.Path, list[str]]:
+        """The command of each run, by its folder."""
+        found = {}
+        for env, partial, memory, seed in itertools.product(self.envs, self.partial, self.memories, self.seeds):
+            view = "pomdp" if partial else "mdp"
+            folder = self.folder / f"{env}-{view}-{self.algorithm}-{memory.lower()}-seed{seed}"
+            words = ["popgym-arcade", "train", self.algorithm, "--env", env, *(["--partial"] if partial else [])]
+            words += ["--memory", memory, "--seed", str(seed), *self.rest, "--run", str(folder), "--resumable"]
+            found[folder] = words
+        return found
+
+    def write_list(self) -> pathlib.Path:
+        """Write the commands, a line each."""
+        path = self.folder / LIST
+        files.write_whole(path, "".join(shlex.join(words) + "\n" for words in self.commands.values()).encode())
+        return path
+
+    def run(self, jobs: int) -> int:
+        """Run what is not finished, some at once, and show the table; return 1 if a command failed, else 0."""
+        waiting = {folder: words for folder, words in self.commands.items() if not run.is_finished(folder)}
+        failed = []
+        done = len(self.commands) - len(waiting)
+        terminal.show_progress(f"{done} of {len(self.commands)} finished")
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            futures = {pool.submit(self._run_one, folder, words): folder for folder, words in waiting.items()}
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    folder = futures[future]
+                    if future.result():
+                        failed.append(folder)
+                    else:
+                        done += 1
+                    is_good = "failed" if future.result() else "finished"
+                    terminal.show_progress(f"{done} of {len(self.commands)} finished; {folder.name} {is_good}")
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        terminal.show_progress("")
+        print(self.table())
+        for folder in failed:
+            print(f"failed: {folder}; its output is in {self._output(folder)}")
+        return 1 if failed else 0
+
+    def table(self) -> str:
+        """Lay out the mean return of each game, view and memory over its finished seeds."""
+        rows = []
+        for env, partial, memory in itertools.product(self.envs, self.partial, self.memories):
+            folders = [
+                folder
+                for folder, words in self.commands.items()
+                if words[4] == env and ("--partial" in words) == partial and words[words.index("--memory") + 1] == memory
+            ]
+            means = [result["mean"] for folder in folders for result in _results(folder)]
+            error = np.std(means, ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
+            rows.append(
+                [
+                    env,
+                    "POMDP" if partial else "MDP",
+                    memory,
+                    f"{len(means)} of {len(folders)}",
+                    f"{np.mean(means):.3f}" if means else "",
+                    f"{error:.3f}" if len(means) > 1 else "",
+                    f"{np.mean([_progress(folder) for folder in folders]):.0%}",
+                ]
+            )
+        return terminal.table(["game", "view", "memory", "seeds", "return", "standard error", "done"], rows)
+
+    def _output(self, folder: pathlib.Path) -> pathlib.Path:
+        return self.folder / OUTPUT / f"{folder.name}.txt"
+
+    def _run_one(self, folder: pathlib.Path, words: list[str]) -> int:
+        path = self._output(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as output:
+            here = [sys.executable, "-m", "popgym_arcade.cli", *words[1:]]
+            return subprocess.run(here, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+
+
+def _results(folder: pathlib.Path) -> list[dict[str, Any]]:
+    return json.loads((folder / run.EVALUATION).read_bytes())["results"] if run.is_finished(folder) else []
+
+
+def _progress(folder: pathlib.Path) -> float:
+    if run.is_finished(folder):
+        return 1.0
+    if not (folder / run.METRICS).is_file():
+        return 0.0
+    lines = logs.read(folder / run.METRICS)
+    total = json.loads((folder / run.CONFIG).read_bytes())["total_timesteps"]
+    return min(1.0, lines[-1]["steps"] / total) if lines else 0.0

@@ -1,0 +1,65 @@
+import json
+import pathlib
+import shlex
+from typing import Any
+
+import pytest
+
+from popgym_arcade import cli
+from tests.baselines.test_training import SMALL, arguments
+
+SWEEP = ["sweep", "pqn", "--envs", "NavigatorEasy", "--views", "pomdp", "--memories", "none-small", "--seeds", "0", "1"]
+
+
+def rest() -> list[str]:
+    own = ("env", "partial", "memory")
+    options = arguments({name: value for name, value in SMALL.items() if name not in own})
+    return ["--", *options, "--no-video", "--no-tensorboard", "--eval-episodes", "2"]
+
+
+def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ["--folder", str(tmp_path / "sweep")]
+    assert cli.main([*SWEEP, *folder, "--list", *rest()]) == 0
+    lines = (tmp_path / "sweep" / "commands.txt").read_text().splitlines()
+    assert len(lines) == 2
+    # Any scheduler may run a line; then the sweep leaves it out.
+    words = shlex.split(lines[0])
+    assert words[0] == "popgym-arcade" and cli.main(words[1:]) == 0
+    done = tmp_path / "sweep" / "NavigatorEasy-pomdp-pqn-none-small-seed0" / "evaluation.json"
+    before = done.stat().st_mtime_ns
+    assert cli.main(words[1:]) == 0
+    capsys.readouterr()
+    assert cli.main([*SWEEP, *folder, "--table", *rest()]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[:5] == ["NavigatorEasy", "POMDP", "none-small", "1", "of"]
+    assert cli.main([*SWEEP, *folder, "--jobs", "2", *rest()]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 2" in out and "100%" in out
+    assert done.stat().st_mtime_ns == before
+    means = [json.loads(path.read_text())["results"][0]["mean"] for path in (tmp_path / "sweep").glob("*/evaluation.json")]
+    assert f"{sum(means) / 2:.3f}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--envs", "NavigatorEazy"], "NavigatorEasy"),
+        (["--memories", "lur"], "did you mean 'lru'"),
+        (["--", "--seed", "3"], "--seed is said by the sweep itself"),
+        (["--", "--preset", "gpu"], "unknown preset"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(
+    words: Any, complaint: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "pqn", "--envs", "NavigatorEasy", "--folder", str(tmp_path / "sweep"), *words]
+    assert cli.main(command) == 1
+    assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_fails(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sweep", "pqn", "--envs", "NavigatorEasy", "--views", "mdp", "--folder", str(tmp_path)]
+    assert cli.main([*command, "--", "--obs-size", "64", "--num-envs", "3"]) == 1
+    output = tmp_path / "output" / "NavigatorEasy-mdp-pqn-none-seed0.txt"
+    assert str(output) in capsys.readouterr().out
+    assert "must be a multiple" in output.read_text()
