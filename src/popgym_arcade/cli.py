@@ -1,4 +1,4 @@
-"""The command line: `popgym-arcade list | play | demo | benchmark`."""
+"""The command line: `popgym-arcade list | play | demo | benchmark | introspect`."""
 
 import argparse
 import importlib
@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 
 import popgym_arcade
 from popgym_arcade import environment, terminal
+from popgym_arcade.introspection import command as introspect
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, by default those of the process; return its exit status."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(introspect.measure_first(sys.argv[1:] if arguments is None else arguments))
     try:
         _import(options.modules)
         return options.run(options)
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--obs-size", type=_integer(64, 512), default=128, help="size of the frames (default: 128)")
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_benchmark)
+
+    introspect.register(commands)
     return parser
 
 

@@ -122,3 +122,20 @@ def _compared(ratings: list[np.ndarray], first: np.ndarray) -> Contamination:
 
 def _prefixed(progress: Progress, words: str) -> Progress:
     return lambda message: progress(words + message)
+
+
+def by_lag(changes: Contamination) -> tuple[np.ndarray, np.ndarray]:
+    """Average over changes: how far A moves, in units of `unit`, and how often decisions are flipped, after so many steps.
+
+    Returns:
+        (moved float64[n], flipped float64[n]), at lag 0 the decision `first`; NaN where no change has a decision that late.
+    """
+    length = changes.moved.shape[1]
+    found = np.full((2, len(changes.first), length), np.nan)
+    for row, first in enumerate(changes.first):
+        found[0, row, : length - first] = changes.moved[row, first:] / (changes.unit or 1.0)
+        found[1, row, : length - first] = changes.flipped[row, first:]
+    known = ~np.isnan(found)
+    count = known.sum(1)
+    moved, flipped = np.where(count > 0, np.where(known, found, 0).sum(1) / np.maximum(count, 1), np.nan)
+    return moved, flipped

@@ -22,20 +22,30 @@ class Subject(NamedTuple):
     model: Network
     env: Environment[Any, Any]
     """The game in the view to look into, at the size of frames that the model is made for."""
+    about: "About"
+
+    def other_view(self) -> "Subject":
+        """The same agent, in front of the game's twin."""
+        return Subject(self.model, self.env.twin, self.about._replace(partial=not self.about.partial))
+
+
+class About(NamedTuple):
+    """What is said of an agent."""
+
+    game: str
+    partial: bool
     memory: str
-    """The name of the memory, "none" for none."""
     seed: int
 
     @property
     def title(self) -> str:
         """What to write above a figure."""
-        view = "POMDP" if self.env.partial_obs else "MDP"
-        return f"{self.env.name} ({view}), memory {self.memory}, seed {self.seed}"
+        return f"{self.game} ({'POMDP' if self.partial else 'MDP'}), memory {self.memory}, seed {self.seed}"
 
     @property
     def slug(self) -> str:
         """What to call a file, e.g. `NavigatorEasy-lru`."""
-        return f"{self.env.name}-{self.memory}"
+        return f"{self.game}-{self.memory}"
 
 
 def subject(model: Network, config: Any) -> Subject:
@@ -53,16 +63,15 @@ def subject(model: Network, config: Any) -> Subject:
     """
     if not isinstance(model, Network):
         raise TypeError(f"model must be a network of popgym_arcade.baselines.model.builder, got {type(model).__name__}")
-    name, partial, memory, seed = _read(config)
-    if not isinstance(partial, bool | np.bool_):
-        raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
-    memory = checked_name(memory)
-    env, _ = popgym_arcade.make(name, partial_obs=partial, obs_size=model.obs_size)
-    said = {"memory": memory, "number of actions": env.num_actions, "obs_size": getattr(config, "obs_size", model.obs_size)}
-    found = {"memory": model.memory.name or memory, "number of actions": model.num_actions, "obs_size": model.obs_size}
+    about = described(config)
+    env, _ = popgym_arcade.make(about.game, partial_obs=about.partial, obs_size=model.obs_size)
+    said = {"memory": about.memory, "number of actions": env.num_actions}
+    found = {"memory": model.memory.name or about.memory, "number of actions": model.num_actions}
+    if not isinstance(config, Mapping):
+        said["obs_size"], found["obs_size"] = config.obs_size, model.obs_size
     if wrong := [f"{what} {found[what]} instead of {said[what]}" for what in said if found[what] != said[what]]:
         raise ValueError(f"the model does not fit its config: it has {', '.join(wrong)}")
-    return Subject(model, env, memory, int(seed))
+    return Subject(model, env, about)
 
 
 def from_run(run: pathlib.Path, seed: int | None = None) -> Subject:
@@ -75,13 +84,22 @@ def from_run(run: pathlib.Path, seed: int | None = None) -> Subject:
     return subject(*baselines.load(run, seed=seed))
 
 
-def _read(config: Any) -> tuple[Any, Any, Any, Any]:
-    if not isinstance(config, Mapping):
-        return config.env, config.partial, config.memory, config.seed
-    for key in _KEYS:
-        if key not in config:
-            close = difflib.get_close_matches(key, [str(other) for other in config], n=1)
-            instead = f", but {close[0]}; did you mean that?" if close else ""
-            raise ValueError(f"config has no {key}{instead}")
-    name, partial, memory, seed = (config[key] for key in _KEYS)
-    return name, partial, memory, seed
+def described(config: Any) -> About:
+    """Read what a config says; see `subject`.
+
+    Raises:
+        TypeError: if a value has the wrong type.
+        ValueError: if a key is missing, or the game or the memory is unknown; the error names the closest.
+    """
+    if isinstance(config, Mapping):
+        for key in _KEYS:
+            if key not in config:
+                close = difflib.get_close_matches(key, [str(other) for other in config], n=1)
+                raise ValueError(f"config has no {key}" + (f", but {close[0]}; did you mean that?" if close else ""))
+        game, partial, memory, seed = (config[key] for key in _KEYS)
+    else:
+        game, partial, memory, seed = config.env, config.partial, config.memory, config.seed
+    popgym_arcade.make(game)  # raises for unknown names
+    if not isinstance(partial, bool | np.bool_):
+        raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
+    return About(game, bool(partial), checked_name(memory), int(seed))
