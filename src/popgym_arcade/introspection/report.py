@@ -94,7 +94,7 @@ def html(views: Sequence[View]) -> str:
         "views": [_data(view) for view in views],
     }
     first = views[0].subject.about
-    page = importlib.resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
+    page = importlib.resources.files("popgym_arcade.introspection").joinpath("report.html").read_text(encoding="utf-8")
     # "<" could end the element that holds the data.
     page = page.replace("__DATA__", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
     return page.replace("__TITLE__", markup.escape(f"{first.game}, memory {first.memory}"))
