@@ -25,7 +25,6 @@ from popgym_arcade.introspection.episode import (
     padded,
     play,
     silent,
-    unit,
     value,
 )
 from popgym_arcade.introspection.subject import subject
@@ -180,9 +179,8 @@ def stream(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield, for one decision after the other, what `keep` keeps of its gradients, with a leading axis i + 1 (frames)."""
     checked_chunk(chunk)
-    frames = padded(unit(episode.frames))
-    features = padded(encode(model, episode.frames, chunk))
-    seen = frames, features, padded(episode.last_action), padded(episode.start)
+    features = encode(model, episode.frames, chunk)
+    seen = [padded(array) for array in (episode.frames, features, episode.last_action, episode.start)]
     if target == "sum":
         directions = np.broadcast_to(np.eye(model.num_actions, dtype=np.float32), (len(episode), *2 * [model.num_actions]))
     else:
@@ -223,7 +221,8 @@ def _gradients(
     some, per_decision = directions.shape[:2]
 
     def by_frame(time: jax.Array) -> dict[str, jax.Array]:
-        _, through_encoder = jax.vjp(lambda frame: model.encoder(frame[None])[0], frames[time])
+        frame = frames[time].astype(jnp.float32) / 255
+        _, through_encoder = jax.vjp(lambda frame: model.encoder(frame[None])[0], frame)
         [gradients] = jax.vmap(through_encoder)(by_features[:, :, time].reshape(some * per_decision, -1))
         return keep(gradients.reshape(some, per_decision, *frames.shape[1:]))
 
