@@ -1,4 +1,4 @@
-"""The command line: `popgym-arcade list | play | demo | benchmark | train | sweep | evaluate`."""
+"""The command line: `popgym-arcade list | play | demo | benchmark | train | sweep | evaluate | introspect`."""
 
 import argparse
 import importlib
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import popgym_arcade
 from popgym_arcade import environment, terminal
+from popgym_arcade.introspection import command as introspect
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # What follows -- is for the commands of a sweep.
     cut = words.index("--") if words[:1] == ["sweep"] and "--" in words else len(words)
-    options = _parser().parse_args(words[:cut], argparse.Namespace(rest=words[cut + 1 :]))
+    options = _parser().parse_args(introspect.measure_first(words[:cut]), argparse.Namespace(rest=words[cut + 1 :]))
     try:
         _import(options.modules)
         return options.run(options)
@@ -111,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=_integer(0, (1 << 32) - 1), default=0, help="seed of the episodes (default: 0)")
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_evaluate)
+
+    introspect.register(commands)
     return parser
 
 

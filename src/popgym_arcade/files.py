@@ -48,6 +48,17 @@ def check_writable(path: pathlib.Path) -> None:
     """
     if path.exists():
         raise FileExistsError(f"{path} exists already; choose another name")
+    check_folder(path)
+
+
+def check_folder(path: pathlib.Path) -> None:
+    """See that a file can be written or replaced, in a folder that may have to be made; write nothing.
+
+    Raises:
+        OSError: if not.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     with tempfile.TemporaryFile(dir=folder):
         pass

@@ -65,6 +65,12 @@ def test_parameters_are_those_of_the_paper(make_network: Any, parameters: int) -
         assert count_parameters(jax.eval_shape(make_network, rng)) == parameters
 
 
+def test_what_a_network_tells_of_itself() -> None:
+    names = {"QNetwork": "none", "QNetworkRNN": "gru", "QNetworkRNN none": "none", "ActorCriticRNN": "mingru"}
+    for name, memory in names.items():
+        assert make(name).memory.name == memory and make(name).obs_size == 64
+
+
 @pytest.mark.parametrize("rival", ["lru", "gru", "mingru", "gdn", "fart", "attention-rope"])
 def test_none_has_equal_capacity(rival: str) -> None:
     def count(*args: Any, **options: Any) -> int:

@@ -99,6 +99,11 @@ class Network(eqx.Module):
         self.memory = make_memory(key=key_memory, input_size=inputs, output_size=hidden_size)
         self.head = make_head(hidden_size, num_actions, key_head)
 
+    @property
+    def obs_size(self) -> int:
+        """Height and width in pixels of the frames it is made for."""
+        return self.encoder.obs_size
+
     def initial_state(self) -> Any:
         """Return the state before any frame, a pytree of arrays (an empty one, where there is nothing to remember)."""
         return self.memory.initial_state()
@@ -122,7 +127,11 @@ class Network(eqx.Module):
                 raise ValueError(f"{name} must have the shape {list(obs.shape[:1])}, got {list(array.shape)}")
             if not jnp.issubdtype(array.dtype, kind):
                 raise TypeError(f"{name} must be of dtype {'bool' if kind is jnp.bool_ else 'int32'}, got {array.dtype}")
-        x = self.encoder(obs)
+        return self.remember(state, self.encoder(obs), last_action, start)
+
+    def remember(self, state: Any, features: jax.Array, last_action: jax.Array, start: jax.Array) -> tuple[Any, Any]:
+        """Answer a sequence of which the encoder has seen the frames already: `features` is what it made of them."""
+        x = features
         if self.sees_last_action:
             # An action of the episode before is none of this one's affair.
             known = jnp.where(start[:, None], 0.0, jax.nn.one_hot(last_action, self.num_actions))
@@ -248,6 +257,10 @@ class _Reflex(Memory):
             eqx.nn.Linear(output_size, output_size, key=second),
         )
         self.norms = (eqx.nn.LayerNorm(output_size), eqx.nn.LayerNorm(output_size))
+
+    @property
+    def name(self) -> str:
+        return "none"
 
     def initial_state(self) -> tuple[()]:
         return ()

@@ -29,6 +29,11 @@ class Memory(eqx.Module):
     All leaves are float arrays, so a memory is an ordinary argument of `jax.jit`, `jax.grad` and `jax.vmap`.
     """
 
+    @property
+    def name(self) -> str | None:
+        """The name it was made by, in lower case ("none" for what remembers nothing); None for one of your own."""
+        return None
+
     @abc.abstractmethod
     def initial_state(self) -> Any:
         """Return the state before any frame, a pytree of arrays; the same shapes and dtypes come back from every call."""
@@ -124,7 +129,7 @@ def make_memory(
         made_layers = tuple(_MinGRU(size, key_layer) for key_layer in jax.random.split(key_layers, layers))
     else:
         made_layers = _memax_layers(_MEMAX[name], size, layers, key_layers, window_size)
-    return _Stack(made_layers, size, input_size, output_size, key)
+    return _Stack(made_layers, name, size, input_size, output_size, key)
 
 
 def count_parameters(model: Any) -> int:
@@ -140,14 +145,22 @@ class _Stack(Memory):
     mixers: tuple[eqx.nn.Linear, ...]
     norm: eqx.nn.LayerNorm
     map_out: eqx.nn.Linear
+    made_by: str = eqx.field(static=True)
 
-    def __init__(self, layers: tuple[Memory, ...], size: int, input_size: int, output_size: int, key: jax.Array) -> None:
+    def __init__(
+        self, layers: tuple[Memory, ...], name: str, size: int, input_size: int, output_size: int, key: jax.Array
+    ) -> None:
+        self.made_by = name
         key_in, key_out, *keys = jax.random.split(key, 2 + len(layers))
         self.map_in = eqx.nn.Linear(input_size, size, key=key_in)
         self.layers = layers
         self.mixers = tuple(eqx.nn.Linear(size, size, key=key_mixer) for key_mixer in keys)
         self.norm = eqx.nn.LayerNorm(size, use_weight=False, use_bias=False)
         self.map_out = eqx.nn.Linear(size, output_size, key=key_out)
+
+    @property
+    def name(self) -> str:
+        return self.made_by
 
     def initial_state(self) -> Any:
         return tuple(layer.initial_state() for layer in self.layers)
@@ -256,7 +269,7 @@ class _Resettable(eqx.Module):
 def _feed_forward(width: int, size: int, key: jax.Array, layers: int, input_size: int, output_size: int) -> Memory:
     key, key_layers = jax.random.split(key)
     made_layers = tuple(_FeedForward(size, width, key_layer) for key_layer in jax.random.split(key_layers, layers))
-    return _Stack(made_layers, size, input_size, output_size, key)
+    return _Stack(made_layers, "none", size, input_size, output_size, key)
 
 
 def _memax_layers(name: str, size: int, layers: int, key: jax.Array, window_size: int | None = None) -> tuple[Memory, ...]:
@@ -277,7 +290,7 @@ def _memax_layers(name: str, size: int, layers: int, key: jax.Array, window_size
 
 
 def checked_name(memory: str) -> str:
-    """Return the name of a memory in lower case, or raise if there is none of this name."""
+    """Return the name of a memory in lower case, or raise if there is none such; the error names the closest."""
     if not isinstance(memory, str):
         raise TypeError(f"memory must be a name or a constructor, got {memory!r}")
     name = memory.lower()

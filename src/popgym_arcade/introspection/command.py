@@ -1,0 +1,390 @@
+"""The commands `popgym-arcade introspect RUN saliency | density | contamination | report` and `introspect gap RUNS...`.
+
+What they need is imported when they run: the command line starts in the bare install.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from popgym_arcade import files, terminal
+
+if TYPE_CHECKING:
+    from popgym_arcade.introspection.episode import Episode
+    from popgym_arcade.introspection.subject import Subject
+
+_NAME = "introspect"
+_OF_A_RUN = ("saliency", "density", "contamination", "report")
+_FILE = "a name ending in .png, .pdf or .svg; the numbers go into a .csv file beside it"
+
+_WANTED = (
+    "an observability gap needs runs of one game and memory on both views",
+    'a memory bias needs runs of one game on the MDP, with a memory and with the memory "none"',
+)
+
+
+def register(commands: Any) -> None:
+    """Add the command to the subparsers of the command line."""
+    parser = commands.add_parser(
+        _NAME,
+        help="look into the memory of a trained agent",
+        description="Look into the memory of a trained agent: what its decisions depend on, and what that is worth.",
+        usage=f"popgym-arcade {_NAME} RUN MEASURE [options]\n       popgym-arcade {_NAME} gap RUN [RUN ...] [options]",
+    )
+    measures = parser.add_subparsers(required=True, metavar="MEASURE")
+
+    command = _add(measures, "saliency", _saliency, "map which pixels each decision depends on")
+    _add_agent(command)
+    _add_steps(command, 10)
+    command.add_argument(
+        "--target",
+        type=_target,
+        default="sum",
+        help="what is differentiated: sum (over actions, of each one's absolute gradient; the default), chosen (the "
+        "action that was chosen), or the number of an action",
+    )
+    _add_figure(command)
+
+    command = _add(measures, "density", _density, "measure how recall is spread over whole episodes")
+    command.add_argument(
+        "--seed", type=_natural, action="append", help="the agent of this seed; may be repeated (default: the run's first)"
+    )
+    _add_episodes(command, 20)
+    _add_figure(command)
+
+    command = _add(measures, "contamination", _contamination, "change frames, and see what becomes of later decisions")
+    _add_agent(command)
+    _add_steps(command, 50)
+    _add_episodes(command, 4)
+    command.add_argument("--sigma", type=_width, default=1.0, help="standard deviation of the noise in a frame (default: 1)")
+    command.add_argument("--draws", type=_positive, default=4, help="how often each change is drawn (default: 4)")
+    command.add_argument(
+        "--prefix",
+        type=_positive,
+        action="append",
+        metavar="K",
+        help="shuffle the first K frames; may be repeated (default: a quarter and a half of each episode)",
+    )
+    _add_figure(command)
+
+    command = _add(measures, "report", _report, "write a report to explore in a browser")
+    _add_agent(command)
+    _add_steps(command, 50)
+    command.add_argument(
+        "--twin", type=pathlib.Path, metavar="RUN", help="a run on the other view (default: the same agent plays both views)"
+    )
+    command.add_argument(
+        "-o", "--out", type=pathlib.Path, default=pathlib.Path("report.html"), help="the file (default: report.html)"
+    )
+
+    text = "compare runs: observability gap and memory bias"
+    usage = f"popgym-arcade {_NAME} gap RUN [RUN ...] [options]"
+    command = measures.add_parser("gap", help=text, description=f"{text.capitalize()}.", usage=usage)
+    command.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run, or a folder of runs")
+    _add_figure(command)
+    command.set_defaults(run=_gap)
+
+
+def measure_first(arguments: Sequence[str]) -> list[str]:
+    """Put `introspect RUN MEASURE` into the order that argparse can read: `introspect MEASURE RUN`."""
+    words = list(arguments)
+    at = words.index(_NAME) + 1 if _NAME in words else len(words)
+    if len(words) > at + 1 and words[at] not in (*_OF_A_RUN, "gap") and words[at + 1] in _OF_A_RUN:
+        words[at], words[at + 1] = words[at + 1], words[at]
+    return words
+
+
+def _add(measures: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    usage = f"popgym-arcade {_NAME} RUN {name} [options]"
+    command = measures.add_parser(name, help=text, description=f"{text.capitalize()}.", usage=usage)
+    command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder that training wrote")
+    command.add_argument(
+        "--episode-seed", type=_natural, default=0, help="seed of the episodes that are looked into (default: 0)"
+    )
+    command.add_argument(
+        "--chunk", type=_positive, default=8, help="how much is worked on at once; bounds the memory (default: 8)"
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_agent(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=_natural, help="the agent of this seed (default: the run's first)")
+
+
+def _add_steps(command: argparse.ArgumentParser, steps: int) -> None:
+    command.add_argument("--steps", type=_positive, default=steps, help=f"steps of an episode (default: {steps})")
+
+
+def _add_episodes(command: argparse.ArgumentParser, episodes: int) -> None:
+    command.add_argument("--episodes", type=_positive, default=episodes, help=f"how many episodes (default: {episodes})")
+
+
+def _add_figure(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--out", type=pathlib.Path, help=f"{_FILE} (default: a .png named after what it shows)")
+
+
+def _at_least(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, got {text}")
+        return number
+
+    parse.__name__ = "whole number"  # named in the errors of argparse
+    return parse
+
+
+_positive, _natural = _at_least(1), _at_least(0)
+
+
+def _width(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+    return number
+
+
+_width.__name__ = "number"
+
+
+def _target(text: str) -> str | int:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _saliency(options: argparse.Namespace) -> int:
+    from popgym_arcade.introspection import figures, saliency
+
+    agent = _load(options.folder, options.seed)
+    saliency.checked_target(options.target, agent.model.num_actions)
+    path = _figure_path(options, f"{agent.about.slug}-saliency.png")
+    progress = _Progress()
+    episode = _play(agent, options.episode_seed, options.steps)
+    maps = saliency.maps(agent.model, episode, options.target, chunk=options.chunk, progress=progress)
+    sums = saliency.recall(agent.model, episode, chunk=options.chunk, progress=progress)
+    progress.done()
+    rows = [
+        (decision, frame, action, sums.l1[decision, frame, action], sums.squared[decision, frame, action])
+        for decision in range(len(episode))
+        for frame in range(decision + 1)
+        for action in range(agent.model.num_actions)
+    ]
+    _write(
+        path,
+        figures.saliency_figure(maps, episode.frames, f"{agent.about.title}, target {options.target}"),
+        ("decision", "frame", "action", "l1", "squared_l2"),
+        rows,
+    )
+    return 0
+
+
+def _density(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from popgym_arcade.introspection import density, figures, saliency
+
+    progress = _Progress()
+    agents = [_load(options.folder, seed) for seed in dict.fromkeys(options.seed or [None])]
+    about = agents[0].about
+    path = _figure_path(options, f"{about.slug}-density.png")
+    curves, shares, rows = [], [], []
+    for agent in agents:
+        found = []
+        for number in range(options.episodes):
+            progress(f"seed {agent.about.seed}: episode {number + 1} of {options.episodes}")
+            episode = _play(agent, options.episode_seed, None, number)
+            last = [len(episode) - 1]
+            norms = saliency.recall(agent.model, episode, last, chunk=options.chunk).l1[0]
+            recalled = density.recall_density(norms)
+            rows.append((agent.about.seed, number, len(episode), *density.over_tau(recalled), *density.thirds(recalled)))
+            if np.isnan(recalled).any():
+                progress.say(f"seed {agent.about.seed}, episode {number}: the last decision depends on no frame; left out")
+            else:
+                found.append(recalled)
+        if not found:
+            raise ValueError(f"no decision of the agent of seed {agent.about.seed} depends on any frame")
+        curves.append(np.stack([density.over_tau(recalled) for recalled in found]))
+        shares.append(np.stack([density.thirds(recalled) for recalled in found]))
+    progress.done()
+    curve, thirds = density.spread(curves), density.spread(shares)
+    table = [
+        [name, f"{mean:.3f}", f"{error:.3f}", f"{deviation:.3f}"]
+        for name, mean, error, deviation in zip(
+            ("first", "middle", "last"), thirds.mean, thirds.standard_error, thirds.deviation, strict=True
+        )
+    ]
+    print(terminal.table(["third", "share of the recall", "standard error", "deviation between episodes"], table))
+    bins = [f"tau_{(number + 0.5) / density.BINS:.4f}" for number in range(density.BINS)]
+    _write(
+        path,
+        figures.density_figure(curve, thirds, _several(about.title, [agent.about.seed for agent in agents])),
+        ("seed", "episode", "frames", *bins, "first_third", "middle_third", "last_third"),
+        rows,
+    )
+    return 0
+
+
+def _several(title: str, seeds: list[int]) -> str:
+    return title if len(seeds) == 1 else f"{title.rpartition(', seed')[0]}, seeds {', '.join(map(str, seeds))}"
+
+
+def _contamination(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from popgym_arcade.introspection import contamination, density, figures
+
+    agent = _load(options.folder, options.seed)
+    path = _figure_path(options, f"{agent.about.slug}-contamination.png")
+    progress = _Progress()
+    random = np.random.default_rng(options.episode_seed)
+    matrices, lagged, rows = [], {}, []
+    for number in range(options.episodes):
+        episode = _play(agent, options.episode_seed, options.steps, number)
+        given = options.prefix or [len(episode) // 4, len(episode) // 2]
+        prefixes = sorted({prefix for prefix in given if 2 <= prefix < len(episode)})
+        for prefix in sorted(set(options.prefix or []) - set(prefixes)):
+            progress.say(f"episode {number} has {len(episode)} frames: no prefix of {prefix} is shuffled in it")
+        told = progress.after(f"episode {number + 1} of {options.episodes}, ")
+        shared: dict[str, Any] = {"draws": options.draws, "chunk": options.chunk, "progress": told}
+        noise = contamination.noise(agent.model, episode, random, sigma=options.sigma, **shared)
+        matrices.append(noise)
+        changes = {"noise in one frame": noise}
+        if prefixes:
+            changes["first frames shuffled"] = contamination.shuffled(agent.model, episode, prefixes, random, **shared)
+        for name, found in changes.items():
+            lagged.setdefault(name, []).append(contamination.by_lag(found))
+            for row, first in enumerate(found.first):
+                for decision in range(first, len(episode)):
+                    moved, flipped = found.moved[row, decision], found.flipped[row, decision]
+                    rows.append((number, name, first, decision, moved, found.unit, flipped, found.lasts[row]))
+    progress.done()
+    table = []
+    for name, found in lagged.items():
+        # Over the lags that every episode has.
+        length = min(int((~np.isnan(moved)).sum()) for moved, _ in found)
+        moved, flipped = (density.spread([np.stack([pair[i][:length] for pair in found])]) for i in (0, 1))
+        lagged[name] = moved, flipped
+        kept = [row[-1] for row in rows if row[1] == name and row[2] == row[3]]
+        table.append([name, f"{moved.mean[0]:.3f}", f"{flipped.mean[0]:.3f}", f"{np.mean(kept):.1f}"])
+    print(terminal.table(["change", "mean |dA| / mean |A| at once", "flipped at once", "steps to the last flip"], table))
+    _write(
+        path,
+        figures.contamination_figure(matrices[0], lagged, f"{agent.about.title}, sigma {options.sigma:g}"),
+        ("episode", "change", "first", "decision", "moved", "mean_advantage", "flipped", "steps_to_last_flip"),
+        rows,
+    )
+    return 0
+
+
+def _gap(options: argparse.Namespace) -> int:
+    from popgym_arcade.introspection import figures, gap
+
+    path = _figure_path(options, "gap.png")
+    results, left_out = gap.read(options.runs)
+    if left_out:
+        print(f"not counted: {left_out} results on views that runs were not trained on")
+    found = {"observability gap": gap.observability_gaps(results), "memory bias": gap.memory_biases(results)}
+    if not any(found.values()):
+        raise ValueError(f"there is nothing to compare: {_WANTED[0]}; {_WANTED[1]}")
+    for wanted, differences in zip(_WANTED, found.values(), strict=True):
+        if not differences:
+            print(wanted)
+    rows = [(name, *difference[:-1], *difference.seeds) for name, differences in found.items() for difference in differences]
+    table = [
+        [f"{game}, {memory}, {name}", f"{difference:.3f}", f"{error:.3f}", f"{seeds} and {others}"]
+        for name, game, memory, difference, error, _, _, seeds, others in rows
+    ]
+    print(terminal.table(["", "difference", "standard error", "seeds"], table))
+    _write(
+        path,
+        figures.gap_figure(*found.values()),
+        ("measure", "game", "memory", "difference", "standard_error", "first", "second", "seeds_first", "seeds_second"),
+        rows,
+    )
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from popgym_arcade.introspection import report
+
+    files.check_folder(options.out)
+    agent = _load(options.folder, options.seed)
+    twin = _load(options.twin, options.seed) if options.twin else agent.other_view()
+    progress = _Progress()
+    views = report.look(
+        agent, twin, options.steps, episode_seed=options.episode_seed, chunk=options.chunk, progress=progress
+    )
+    progress.done()
+    for view in views:
+        _say_if_early(view.episode)
+    files.write_whole(options.out, report.html(views).encode())
+    print(f"wrote {options.out}")
+    return 0
+
+
+def _load(run: pathlib.Path, seed: int | None) -> "Subject":
+    from popgym_arcade.introspection import subject
+
+    return subject.from_run(run, seed)
+
+
+def _play(agent: "Subject", seed: int, steps: int | None, number: int = 0) -> "Episode":
+    import jax
+
+    from popgym_arcade.introspection import episode
+
+    played = episode.play(agent.model, agent.env, jax.random.key(seed), steps, number)
+    _say_if_early(played)
+    return played
+
+
+def _say_if_early(played: "Episode") -> None:
+    if played.ended_early:
+        print(f"the episode ended after {len(played)} of {played.asked} steps")
+
+
+def _figure_path(options: argparse.Namespace, name: str) -> pathlib.Path:
+    from popgym_arcade.introspection import figures
+
+    path = options.out or pathlib.Path(name)
+    figures.checked_format(path)
+    files.check_folder(path)
+    return path
+
+
+def _write(path: pathlib.Path, figure: Any, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from popgym_arcade.introspection import figures
+
+    figures.save(figure, path)
+    table = path.with_suffix(".csv")
+    figures.write_table(table, header, rows)
+    print(f"wrote {path} and {table}")
+
+
+class _Progress:
+    """The progress line, not more often than can be read."""
+
+    def __init__(self) -> None:
+        self.pause = 0.1 if sys.stderr.isatty() else 5.0
+        self.shown = time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        if time.monotonic() - self.shown >= self.pause:
+            self.shown = time.monotonic()
+            terminal.show_progress(message)
+
+    def after(self, words: str) -> Callable[[str], None]:
+        """Say more, before each message."""
+        return lambda message: self(words + message)
+
+    def say(self, message: str) -> None:
+        """Print a line that stays."""
+        terminal.show_progress("")
+        print(message)
+
+    def done(self) -> None:
+        """Wipe the line."""
+        terminal.show_progress("")

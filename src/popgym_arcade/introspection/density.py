@@ -1,0 +1,91 @@
+"""Recall density: how the dependence of a decision is spread over the frames before it, and over relative time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+BINS = 30
+"""Into how many parts relative time is cut, if nothing else is asked for; thirds fit into it."""
+
+
+def recall_density(l1: np.ndarray) -> np.ndarray:
+    """Recall density: the share of each frame in what a decision depends on.
+
+    Args:
+        l1: L1 norms of the gradients of a decision by the frames up to its own, one per frame and action,
+            float[..., n, num_actions]; see `saliency.Recall`.
+
+    Returns:
+        float64[..., n]: summed over actions, divided by the same summed over all frames. It sums to 1; NaN where all norms
+        are zero, so nothing is recalled.
+    """
+    by_frame = np.asarray(l1, np.float64).sum(-1)
+    total = by_frame.sum(-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return by_frame / total
+
+
+def over_tau(density: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Put a density on a grid of relative time tau = t / n, n being the episode's own length.
+
+    Frame t of n covers t/n to (t + 1)/n; what it has is shared among the bins in proportion to what they cover of it, so
+    nothing is lost.
+
+    Args:
+        density: float[n].
+        bins: into how many parts 0..1 is cut.
+
+    Returns:
+        float64[bins], with the same sum.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    cumulated = np.concatenate([[0.0], np.cumsum(density)])
+    return np.diff(np.interp(edges, np.linspace(0, 1, len(density) + 1), cumulated))
+
+
+def thirds(density: np.ndarray) -> np.ndarray:
+    """How much of a density, float[n], lies in the first, the middle and the last third of the episode: float64[3]."""
+    return over_tau(density, 3)
+
+
+class Spread(NamedTuple):
+    """Means over seeds, and how far they spread."""
+
+    mean: np.ndarray
+    """The mean over seeds of the means over their episodes, float64[...]."""
+    standard_error: np.ndarray
+    """Its standard error, float64[...]: between seeds; of one seed alone between its episodes. NaN of a single episode."""
+    deviation: np.ndarray
+    """The standard deviation between episodes, of all seeds together, float64[...]; NaN of a single episode."""
+    seeds: int
+    episodes: int
+
+
+def spread(samples: Sequence[np.ndarray]) -> Spread:
+    """Average over episodes and seeds.
+
+    Args:
+        samples: one for each seed, float[episodes, ...].
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not samples or any(not len(episodes) for episodes in samples):
+        raise ValueError("there must be at least one episode of each seed")
+    together = np.concatenate([np.asarray(episodes, np.float64) for episodes in samples])
+    means = np.stack([np.mean(episodes, axis=0, dtype=np.float64) for episodes in samples])
+    independent = means if len(samples) > 1 else together
+    return Spread(
+        mean=means.mean(0),
+        standard_error=_deviation(independent) / np.sqrt(len(independent)),
+        deviation=_deviation(together),
+        seeds=len(samples),
+        episodes=len(together),
+    )
+
+
+def _deviation(samples: np.ndarray) -> np.ndarray:
+    if len(samples) == 1:
+        return np.full(samples.shape[1:], np.nan)
+    return samples.std(0, ddof=1)

@@ -1,0 +1,229 @@
+"""Episodes to look into: played greedily and recorded, and replayed with frames that were changed."""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.environment import Environment
+
+Progress = Callable[[str], None]
+"""Told, again and again, how far the work is, in words."""
+
+
+def silent(message: str) -> None:
+    """Show no progress."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """What an agent saw, did and got in n steps; decision i is the one it takes at frame i."""
+
+    frames: np.ndarray
+    """uint8[n, S, S, 3]"""
+    last_action: np.ndarray
+    """The action that led to a frame, int32[n]; means nothing where `start`."""
+    start: np.ndarray
+    """Whether a frame begins an episode, bool[n]: nothing is remembered from before it."""
+    action: np.ndarray
+    """What it did, int32[n]."""
+    reward: np.ndarray
+    """float32[n]"""
+    rating: np.ndarray
+    """What its decisions rest on, float32[n, num_actions]: Q values, or the logits of a policy."""
+    is_policy: bool
+    """Whether these are logits."""
+    asked: int | None
+    """How many steps were asked for; None, if it was to be played to its end."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it ended before the steps that were asked for."""
+        return self.asked is not None and len(self) < self.asked
+
+    @property
+    def values(self) -> np.ndarray:
+        """Q values, or the probabilities of a policy: float32[n, num_actions]."""
+        return np.asarray(jax.nn.softmax(self.rating)) if self.is_policy else self.rating
+
+
+def rate(output: Any) -> jax.Array:
+    """What decisions rest on: the Q values, or the logits of a policy, float32[..., num_actions]."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def value(output: Any) -> jax.Array:
+    """What is differentiated: the Q values, or the probabilities of a policy, float32[..., num_actions]."""
+    return jax.nn.softmax(output[0]) if isinstance(output, tuple) else output
+
+
+def advantage(rating: Any) -> Any:
+    """A(s, a) = Q(s, a) - mean Q(s, .), or log pi(a | s) less its mean (logits do for it): as wide as the ratings."""
+    return rating - rating.mean(-1, keepdims=True)
+
+
+def play(
+    model: Network, env: Environment[Any, Any], key: jax.Array, num_steps: int | None = None, number: int = 0
+) -> Episode:
+    """Play an episode, always taking the action that is rated best.
+
+    Args:
+        model: the agent.
+        env: the game, in the view to play in.
+        key: one JAX random key.
+        num_steps: how many steps; if left out, to the end. An episode may end earlier, see `Episode.ended_early`.
+        number: which of the episodes that `baselines.evaluate` plays with this key.
+
+    Raises:
+        TypeError: if `num_steps` is not an int.
+        ValueError: if it is below 1.
+    """
+    if num_steps is not None and checked_int("num_steps", num_steps) < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    params = env.default_params
+    key_start, key_play = jax.random.split(jax.random.fold_in(key, number))
+    obs, env_state = env.reset(key_start, params)
+    memory = model.initial_state()
+    last_action, start, done = jnp.zeros((), jnp.int32), jnp.ones((), bool), False
+    steps: list[Any] = []
+    while not done and (num_steps is None or len(steps) < num_steps):
+        seen = (obs, last_action, start)
+        step_key = jax.random.fold_in(key_play, len(steps))
+        memory, rating, last_action, obs, env_state, reward, ended = _step(model, env, step_key, memory, env_state, *seen)
+        steps.append(jax.device_get((*seen, last_action, reward, rating)))
+        start, done = jnp.zeros((), bool), bool(ended)
+    frames, last_actions, starts, actions, rewards, ratings = (np.stack(parts) for parts in zip(*steps, strict=True))
+    return Episode(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _step(
+    model: Network,
+    env: Environment[Any, Any],
+    key: jax.Array,
+    memory: Any,
+    env_state: Any,
+    obs: jax.Array,
+    last_action: jax.Array,
+    start: jax.Array,
+) -> tuple[Any, ...]:
+    memory, output = model(memory, obs[None], last_action[None], start[None])
+    rating = rate(output)[0]
+    action = jnp.argmax(rating).astype(jnp.int32)
+    # The keys of `evaluate`: the first half is for those who act at random.
+    key_step = jax.random.split(key)[1]
+    obs, env_state, reward, done, _ = env.step_env(key_step, env_state, action, env.default_params)
+    return memory, rating, action, obs, env_state, reward, done
+
+
+def _is_policy(model: Network) -> bool:
+    frames = jax.ShapeDtypeStruct((1, model.obs_size, model.obs_size, 3), jnp.uint8)
+    seen = (frames, jax.ShapeDtypeStruct((1,), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.bool_))
+    return isinstance(jax.eval_shape(lambda *seen: model(model.initial_state(), *seen)[1], *seen), tuple)
+
+
+def replay(
+    model: Network,
+    episode: Episode,
+    frames: np.ndarray,
+    picks: np.ndarray,
+    *,
+    chunk: int = 8,
+    progress: Progress = silent,
+) -> np.ndarray:
+    """Show an agent an episode again, with other frames, and with the ACTIONS that were recorded.
+
+    Each frame is looked at once, however many replays show it.
+
+    Args:
+        model: the agent.
+        episode: gives the actions and the starts, for n steps.
+        frames: what may be shown, uint8[p, S, S, 3]; or float32 of that shape, in [0, 1] or beyond.
+        picks: which of the frames stands where in each replay, int[r, n] in 0..p - 1.
+        chunk: how many frames, and how many replays, are worked on at once.
+        progress: told how far it is.
+
+    Returns:
+        Q values or logits, float32[r, n, num_actions].
+
+    Raises:
+        ValueError: if the shapes do not fit, or a pick is out of range.
+    """
+    checked_chunk(chunk)
+    if picks.ndim != 2 or picks.shape[1] != len(episode):
+        raise ValueError(f"picks must have the shape [replays, {len(episode)}], got {list(picks.shape)}")
+    if picks.size and not 0 <= picks.min() <= picks.max() < len(frames):
+        raise ValueError(f"picks must be in 0..{len(frames) - 1}, got {picks.min()}..{picks.max()}")
+    features = encode(model, frames, chunk)
+    last_action, start = padded(episode.last_action), padded(episode.start)
+    ratings = []
+    for rows in chunks(len(picks), chunk):
+        progress(f"replay {rows[-1] + 1} of {len(picks)}")
+        chosen = np.stack([padded(picks[row]) for row in rows])
+        ratings.append(np.asarray(_replay(model, features, chosen, last_action, start)))
+    return np.concatenate(ratings)[: len(picks), : len(episode)]
+
+
+@jax.jit
+def _replay(model: Network, features: Any, picks: Any, last_action: Any, start: Any) -> jax.Array:
+    def one(picks: jax.Array) -> jax.Array:
+        return rate(model.remember(model.initial_state(), features[picks], last_action, start)[1])
+
+    return jax.vmap(one)(picks)
+
+
+def encode(model: Network, frames: np.ndarray, chunk: int) -> np.ndarray:
+    """Let the encoder see frames [p, S, S, 3], some at a time: float32[p, features]."""
+    parts = [np.asarray(_encode(model, frames[rows])) for rows in chunks(len(frames), chunk)]
+    return np.concatenate(parts)[: len(frames)]
+
+
+@jax.jit
+def _encode(model: Network, frames: Any) -> jax.Array:
+    return model.encoder(frames)
+
+
+def unit(frames: np.ndarray) -> np.ndarray:
+    """Scale uint8 to float32 in [0, 1], as the encoders do."""
+    return frames.astype(np.float32) / np.float32(255)
+
+
+def chunks(length: int, chunk: int) -> Iterator[np.ndarray]:
+    """Cut 0..length - 1 into parts of one size; the last one repeats its last number to be as long."""
+    for first in range(0, length, chunk):
+        yield np.minimum(np.arange(first, first + chunk), length - 1)
+
+
+def padded(array: np.ndarray) -> np.ndarray:
+    """Lengthen the first axis with zeros to a power of two: what is compiled then serves episodes of many lengths.
+
+    What comes later makes no difference to the answers before it.
+    """
+    missing = max(16, 1 << (len(array) - 1).bit_length()) - len(array)
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+
+
+def checked_int(name: str, number: Any) -> int:
+    """Return a number as an int, or raise if it is none."""
+    if isinstance(number, bool):
+        raise TypeError(f"{name} must be an int, got {number!r}")
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {number!r}") from None
+
+
+def checked_chunk(chunk: Any) -> int:
+    """Return how much is worked on at once, or raise if it is no int of at least 1."""
+    if checked_int("chunk", chunk) < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    return chunk

@@ -1,0 +1,267 @@
+"""Figures and the numbers behind them, in files. They need no display, no LaTeX and no state of pyplot.
+
+Colours are viridis, cividis, and those of Okabe and Ito, which the colour-blind can tell apart.
+"""
+
+import contextlib
+import csv
+import difflib
+import io
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from popgym_arcade import files
+from popgym_arcade.introspection import gap
+from popgym_arcade.introspection.contamination import Contamination
+from popgym_arcade.introspection.density import Spread
+from popgym_arcade.introspection.subject import described
+
+try:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("figures need matplotlib: pip install 'popgym-arcade[baselines]'") from error
+
+FORMATS = ("png", "pdf", "svg")
+BLUE, ORANGE, GREEN, VERMILLION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+_COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, "#CC79A7", "#56B4E9", "#000000")
+_PANELS = 12
+
+
+def vis_fn(grads: Sequence[np.ndarray], obs_seq: np.ndarray, config: Any, path: str | pathlib.Path | None = None) -> Figure:
+    """Draw what `get_saliency_maps` found, save it, and say where.
+
+    Args:
+        grads: the maps, one float32[i + 1, S, S, 3] for each decision i.
+        obs_seq: the frames, [n, S, S, 3], uint8 or in [0, 1].
+        config: the one that was given to `get_saliency_maps`.
+        path: where to, a name that ends in .png, .pdf or .svg; if left out, a PNG named after game and memory in the
+            working directory.
+
+    Returns:
+        the figure.
+
+    Raises:
+        OSError: if it cannot be written.
+        ValueError: if there are no maps, they do not belong to the frames, or the name ends otherwise.
+    """
+    about = described(config)
+    path = pathlib.Path(f"{about.slug}-saliency.png") if path is None else pathlib.Path(path)
+    checked_format(path)
+    figure = saliency_figure(grads, obs_seq, about.title)
+    save(figure, path)
+    print(f"wrote {path}")
+    return figure
+
+
+def saliency_figure(grads: Sequence[np.ndarray], obs_seq: np.ndarray, title: str) -> Figure:
+    """Draw a triangle: a row for each decision, a column for each frame before it, and the frames on top of them.
+
+    Maps show the sum over channels of absolute values, by its square root, relative to the greatest of their row. Of more
+    than twelve steps some are drawn, the first and the last one among them.
+    """
+    if not len(grads) or any(len(maps) != i + 1 for i, maps in enumerate(grads)) or len(grads) != len(obs_seq):
+        lengths = [len(maps) for maps in grads]
+        raise ValueError(f"grads must be maps of 1, 2, ... frames, as many as the {len(obs_seq)} of obs_seq, got {lengths}")
+    shown = np.unique(np.linspace(0, len(grads) - 1, min(_PANELS, len(grads))).round().astype(int))
+    size = len(shown)
+    with _style():
+        figure = Figure(figsize=(1.6 + 0.95 * size, 1.5 + 0.95 * (size + 1)), layout="compressed")
+        axes = figure.subplots(size + 1, size, squeeze=False)
+        picture = None
+        for column, time in enumerate(shown):
+            axes[0, column].imshow(obs_seq[time], interpolation="nearest")
+            axes[0, column].set_title(f"frame {time}", fontsize=8)
+            for row, decision in enumerate(shown, 1):
+                axis = axes[row, column]
+                if time > decision:
+                    axis.set_axis_off()
+                    continue
+                strength = np.abs(grads[decision]).sum(-1)
+                relative = np.sqrt(strength[time] / (strength.max() or 1))
+                picture = axis.imshow(relative, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+                if column == 0:
+                    axis.set_ylabel(f"decision {decision}", fontsize=8)
+        for axis in axes.flat:
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+        axes[0, 0].set_ylabel("seen", fontsize=8)
+        assert picture is not None
+        ticks = [0, 0.25, 0.5, 1]
+        bar = figure.colorbar(picture, ax=axes, shrink=0.5, aspect=30, ticks=np.sqrt(ticks))
+        bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
+        bar.set_label("gradient, relative to the greatest of its row", fontsize=8)
+        figure.suptitle(f"What each decision depends on\n{title}")
+    return figure
+
+
+def density_figure(curve: Spread, thirds: Spread, title: str) -> Figure:
+    """Draw a recall density over relative time, as `density.over_tau` and `density.spread` give it, and its thirds."""
+    bins = len(curve.mean)
+    edges = np.linspace(0, 1, bins + 1)
+    with _style():
+        figure = Figure(figsize=(8, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+        _band(left, edges, bins * curve.mean, bins * curve.deviation, 0.15, "± 1 standard deviation between episodes")
+        _band(left, edges, bins * curve.mean, bins * curve.standard_error, 0.4, "± 1 standard error of the mean")
+        left.stairs(bins * curve.mean, edges, color=BLUE, linewidth=1.8, label="mean")
+        left.axhline(1, color=GREY, linestyle=":", linewidth=1, label="evenly spread")
+        left.set(xlim=(0, 1), ylim=(0, None), xlabel="relative time τ = t / n", ylabel="recall density")
+        for edge in (1 / 3, 2 / 3):
+            left.axvline(edge, color=GREY, linewidth=0.5)
+        left.legend(loc="upper left", fontsize=8, frameon=False)
+        names = ("first", "middle", "last")
+        error = None if np.isnan(thirds.standard_error).any() else thirds.standard_error
+        bars = right.bar(names, thirds.mean, yerr=error, color=BLUE, capsize=3, width=0.7)
+        right.bar_label(bars, [f"{share:.2f}" for share in thirds.mean], padding=3)
+        right.set(ylim=(0, 1.15), ylabel="share of the recall", xlabel="third of the episode")
+        figure.suptitle(f"{title}\n{_counted(curve)}")
+    return figure
+
+
+def contamination_figure(first: Contamination, lagged: dict[str, tuple[Spread, Spread]], title: str) -> Figure:
+    """Draw what changed frames do to later decisions.
+
+    Args:
+        first: noise in each of the frames of one episode.
+        lagged: for each kind of change how far A moves and how often decisions are flipped after so many steps, as
+            `contamination.by_lag` gives them, over episodes.
+        title: stands above it.
+    """
+    with _style():
+        figure = Figure(figsize=(12, 3.8), layout="constrained")
+        matrix, moved_axis, flipped_axis = figure.subplots(1, 3)
+        relative = np.ma.masked_array(first.moved / (first.unit or 1), np.tri(len(first.moved), k=-1, dtype=bool))
+        picture = matrix.imshow(relative, cmap="cividis", interpolation="nearest", aspect="equal", origin="upper")
+        rows, columns = np.nonzero(first.flipped >= 0.5)
+        matrix.plot(
+            columns, rows, linestyle="", marker=".", color=VERMILLION, markersize=3, label="another action is chosen"
+        )
+        matrix.set(xlabel="decision", ylabel="frame with noise", title="noise in one frame, first episode")
+        if len(rows):
+            matrix.legend(loc="lower left", fontsize=8, frameon=False)
+        figure.colorbar(picture, ax=matrix, shrink=0.8, label="mean |ΔA| / mean |A|")
+        for colour, (name, (moved, flipped)) in zip(_COLOURS, lagged.items(), strict=False):
+            for axis, curve in ((moved_axis, moved), (flipped_axis, flipped)):
+                lags = np.arange(len(curve.mean))
+                axis.plot(lags, curve.mean, color=colour, label=name, marker="." if len(lags) < 60 else "")
+                low, high = curve.mean - curve.standard_error, curve.mean + curve.standard_error
+                axis.fill_between(lags, low, high, color=colour, alpha=0.25, linewidth=0)
+        moved_axis.set(ylabel="mean |ΔA| / mean |A|", title="how far advantages move", ylim=(0, None))
+        flipped_axis.set(ylabel="share", title="how often another action is chosen", ylim=(-0.02, 1.02))
+        for axis in (moved_axis, flipped_axis):
+            axis.set_xlabel("steps since the change")
+            axis.legend(fontsize=8, frameon=False)
+        curve = next(iter(lagged.values()))[0]
+        figure.suptitle(f"{title}\n{_counted(curve)}")
+    return figure
+
+
+def gap_figure(gaps: Sequence[gap.Difference], biases: Sequence[gap.Difference]) -> Figure:
+    """Draw observability gaps and memory biases, each with one standard error; of each those that there are."""
+    panels = [
+        (name, found)
+        for name, found in (("observability gap\nJ(MDP) - J(POMDP)", gaps), ("memory bias\nJ - J(no memory), MDP", biases))
+        if found
+    ]
+    rows = max(len(found) for _, found in panels)
+    memories = list(dict.fromkeys(difference.memory for difference in (*gaps, *biases)))  # each has one colour in both
+    with _style():
+        figure = Figure(figsize=(5 * len(panels), 1.6 + 0.24 * rows), layout="constrained")
+        for axis, (name, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            games = [*dict.fromkeys(difference.game for difference in found if difference.game != gap.ALL), gap.ALL]
+            for number, memory in enumerate(memories):
+                mine = [difference for difference in found if difference.memory == memory]
+                offset = (number + 0.5) / len(memories) - 0.5
+                axis.errorbar(
+                    [difference.difference for difference in mine],
+                    [games.index(difference.game) + 0.7 * offset for difference in mine],
+                    xerr=[difference.standard_error for difference in mine],
+                    linestyle="",
+                    marker="osD^vPX"[number // len(_COLOURS) % 7],
+                    capsize=2,
+                    color=_COLOURS[number % len(_COLOURS)],
+                    label=memory,
+                )
+            axis.axvline(0, color=GREY, linewidth=0.8)
+            axis.axhline(len(games) - 1.5, color=GREY, linewidth=0.5)
+            axis.set_yticks(range(len(games)), games)
+            axis.set(ylim=(len(games) - 0.5, -0.5), xlabel=f"{name} (± 1 standard error)")
+            axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def checked_format(path: pathlib.Path) -> str:
+    """Return the format that a name asks for, or raise.
+
+    Raises:
+        ValueError: if it is none of `FORMATS`; the error names them.
+    """
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        close = difflib.get_close_matches(suffix, FORMATS, n=1)
+        hint = f"; did you mean .{close[0]}?" if close else ""
+        raise ValueError(f"a figure's name must end in {', '.join('.' + name for name in FORMATS)}, got {str(path)!r}{hint}")
+    return suffix
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Write a figure, in the format that its name asks for.
+
+    Raises:
+        OSError: if it cannot be written; then nothing has changed.
+        ValueError: if the name asks for another format.
+    """
+    content = io.BytesIO()
+    with _style():
+        FigureCanvasAgg(figure)
+        figure.savefig(content, format=checked_format(path), dpi=150)
+    files.write_whole(path, content.getvalue())
+
+
+def write_table(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV, numbers with six digits.
+
+    Raises:
+        OSError: if it cannot be written; then nothing has changed.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float | np.floating) else cell for cell in row] for row in rows)
+    files.write_whole(path, text.getvalue().encode())
+
+
+def _band(axis: Any, edges: np.ndarray, mean: np.ndarray, width: np.ndarray, alpha: float, label: str) -> None:
+    if not np.isnan(width).any():
+        options = {"fill": True, "color": BLUE, "alpha": alpha, "linewidth": 0, "label": label}
+        axis.stairs(mean + width, edges, baseline=np.maximum(mean - width, 0), **options)
+
+
+def _counted(curve: Spread) -> str:
+    episodes = f"{curve.episodes} episode{'s' * (curve.episodes != 1)}"
+    return f"{episodes} of {curve.seeds} seeds" if curve.seeds > 1 else episodes
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    # Whatever the user's own settings are: figures look the same everywhere, and LaTeX is not asked.
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.unicode_minus": True,
+                "figure.titlesize": 11,
+                "axes.titlesize": 10,
+                "svg.fonttype": "none",
+                "pdf.fonttype": 42,
+            }
+        )
+        yield

@@ -1,0 +1,187 @@
+"""What memory is worth: the observability gap and the memory bias, from the evaluation of many runs.
+
+Returns are means over seeds. A mean over k seeds has the standard error s / sqrt(k), s being the standard deviation between
+seeds, which holds the chance in the episodes, too; where there is one seed alone, only the latter is known. A difference of
+independent means has the root of the sum of squares.
+"""
+
+import json
+import math
+import pathlib
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+NONE = "none"
+"""The memory that remembers nothing, as runs call it."""
+ALL = "all games"
+"""What stands for the mean over games."""
+
+
+class Result(NamedTuple):
+    """How well one seed of a run plays the view it was trained on."""
+
+    game: str
+    memory: str
+    partial: bool
+    seed: int
+    mean: float
+    """The mean return."""
+    standard_error: float
+    """Of that mean, over episodes."""
+
+
+class Difference(NamedTuple):
+    """The difference of two mean returns."""
+
+    game: str
+    memory: str
+    difference: float
+    standard_error: float
+    first: float
+    """The mean return from which `second` is subtracted."""
+    second: float
+    seeds: tuple[int, int]
+    """How many seeds are behind each mean; of the mean over games, the least there are."""
+
+
+def observability_gaps(results: Iterable[Result]) -> list[Difference]:
+    """Observability gap: J(f, M) - J(f, P), f trained separately on the MDP M and its twin P.
+
+    Args:
+        results: of at most one run per game, memory, view and seed.
+
+    Returns:
+        one for each game and memory that was trained on both views, in the order of `results`, and one of each memory for
+        the mean over its games.
+
+    Raises:
+        ValueError: if a result is there twice.
+    """
+    means = _means(results)
+    pairs = {
+        (game, memory): (means[game, memory, False], means[game, memory, True])
+        for game, memory, partial in means
+        if not partial and (game, memory, True) in means
+    }
+    return _differences(pairs)
+
+
+def memory_biases(results: Iterable[Result]) -> list[Difference]:
+    """Memory bias: J(f, M) - J(no memory, M), on the MDP; below zero, memory hurts where it is not needed.
+
+    Args:
+        results: of at most one run per game, memory, view and seed.
+
+    Returns:
+        one for each game and memory for which there is a run with the memory "none", too, in the order of `results`, and
+        one of each memory for the mean over its games.
+
+    Raises:
+        ValueError: if a result is there twice.
+    """
+    means = _means(results)
+    pairs = {
+        (game, memory): (means[game, memory, False], means[game, NONE, False])
+        for game, memory, partial in means
+        if not partial and memory != NONE and (game, NONE, False) in means
+    }
+    return _differences(pairs)
+
+
+def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
+    """Read the results of runs: of each run and seed that on the view it was trained on.
+
+    Args:
+        folders: runs, or folders of runs.
+
+    Returns:
+        (results, how many there are on views that runs were not trained on; these are left out).
+
+    Raises:
+        OSError: if a folder or a file cannot be read.
+        ValueError: if a folder has no run that was evaluated, or a file is not what it should be.
+    """
+    results: list[Result] = []
+    left_out = 0
+    for folder in folders:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is no folder of a run")
+        if not (found := sorted(folder.rglob("evaluation.json"))):
+            raise ValueError(f"{folder} has no run that was evaluated: there is no evaluation.json in it")
+        for path in found:
+            config, evaluation = _json(path.with_name("config.json")), _json(path)
+            try:
+                own = [result for result in evaluation["results"] if bool(result["partial"]) == bool(config["partial"])]
+                results += [
+                    Result(
+                        game=str(config["env"]),
+                        memory=str(config["memory"]).lower(),
+                        partial=bool(config["partial"]),
+                        seed=int(result["seed"]),
+                        mean=float(result["mean"]),
+                        standard_error=float(result["standard_error"]),
+                    )
+                    for result in own
+                ]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path.parent} is no run, or an incomplete one: {error!r}") from None
+            left_out += len(evaluation["results"]) - len(own)
+    return results, left_out
+
+
+def _json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+class _Mean(NamedTuple):
+    mean: float
+    variance: float
+    """Of the mean."""
+    seeds: int
+
+
+def _means(results: Iterable[Result]) -> dict[tuple[str, str, bool], _Mean]:
+    groups: dict[tuple[str, str, bool], dict[int, Result]] = {}
+    for result in results:
+        seeds = groups.setdefault((result.game, result.memory, result.partial), {})
+        if result.seed in seeds:
+            view = "POMDP" if result.partial else "MDP"
+            raise ValueError(f"{result.game} ({view}), memory {result.memory}, seed {result.seed} is there twice")
+        seeds[result.seed] = result
+    return {group: _mean(list(seeds.values())) for group, seeds in groups.items()}
+
+
+def _mean(results: list[Result]) -> _Mean:
+    means = [result.mean for result in results]
+    if len(means) == 1:
+        return _Mean(means[0], results[0].standard_error ** 2, 1)
+    return _Mean(statistics.fmean(means), statistics.variance(means) / len(means), len(means))
+
+
+def _differences(pairs: dict[tuple[str, str], tuple[_Mean, _Mean]]) -> list[Difference]:
+    found = [
+        Difference(game, memory, *_minus(first, second), first.mean, second.mean, (first.seeds, second.seeds))
+        for (game, memory), (first, second) in pairs.items()
+    ]
+    for memory in dict.fromkeys(memory for _, memory in pairs):
+        games = [difference for difference in found if difference.memory == memory and difference.game != ALL]
+        found.append(
+            Difference(
+                game=ALL,
+                memory=memory,
+                difference=statistics.fmean(game.difference for game in games),
+                standard_error=math.hypot(*(game.standard_error for game in games)) / len(games),
+                first=statistics.fmean(game.first for game in games),
+                second=statistics.fmean(game.second for game in games),
+                seeds=(min(game.seeds[0] for game in games), min(game.seeds[1] for game in games)),
+            )
+        )
+    return found
+
+
+def _minus(first: _Mean, second: _Mean) -> tuple[float, float]:
+    return first.mean - second.mean, math.sqrt(first.variance + second.variance)

@@ -1,0 +1,199 @@
+"""A report to explore in a browser: one HTML file that needs no network, or one object for a notebook."""
+
+import base64
+import html as markup
+import importlib.resources
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from popgym_arcade import pictures
+from popgym_arcade.introspection import contamination, density, saliency
+from popgym_arcade.introspection.contamination import Contamination
+from popgym_arcade.introspection.episode import Episode, Progress, play, silent
+from popgym_arcade.introspection.saliency import Recall
+from popgym_arcade.introspection.subject import Subject, from_run, subject
+
+ACTIONS = ("up", "down", "left", "right", "fire")
+_COLUMNS = 10  # of frames in a picture of them all
+_DRAWS = 4
+
+
+class View(NamedTuple):
+    """What a report shows of one view of a game."""
+
+    subject: Subject
+    episode: Episode
+    recall: Recall
+    """Of all decisions, with small maps."""
+    noise: Contamination
+    """What noise in each frame does."""
+    is_guest: bool
+    """Whether the agent was trained on the other view."""
+
+
+def look(
+    agent: Subject,
+    twin: Subject,
+    num_steps: int = 50,
+    *,
+    episode_seed: int = 0,
+    chunk: int = 8,
+    progress: Progress = silent,
+) -> tuple[View, View]:
+    """Look into an episode of each view of a game.
+
+    Args:
+        agent: who plays one of the views.
+        twin: who plays the other, the same agent or another one.
+        num_steps: how many steps; an episode that ends earlier is looked into as far as it goes.
+        episode_seed: both episodes start in the same state, that of this seed.
+        chunk: how much is worked on at once; bounds the memory that is used.
+        progress: told how far it is.
+
+    Returns:
+        (MDP, POMDP).
+
+    Raises:
+        ValueError: if the two do not play the two views of one game.
+    """
+    if agent.about.game != twin.about.game or agent.env.partial_obs == twin.env.partial_obs:
+        raise ValueError(
+            f"a report shows one game in both views, not {agent.about.title} beside {twin.about.title}; "
+            "the second agent must play the other view"
+        )
+    views = []
+    for one in sorted((agent, twin), key=lambda one: one.env.partial_obs):
+
+        def told(message: str, name: str = "POMDP" if one.env.partial_obs else "MDP") -> None:
+            progress(f"{name}: {message}")
+
+        episode = play(one.model, one.env, jax.random.key(episode_seed), num_steps)
+        recall = saliency.recall(one.model, episode, small=True, chunk=chunk, progress=told)
+        random = np.random.default_rng(episode_seed)
+        noise = contamination.noise(one.model, episode, random, draws=_DRAWS, chunk=chunk, progress=told)
+        is_guest = one is twin and twin.model is agent.model
+        views.append(View(one, episode, recall, noise, is_guest))
+    mdp, pomdp = views
+    return mdp, pomdp
+
+
+def html(views: Sequence[View]) -> str:
+    """Write the report on what `look` has found: a document that needs nothing but a browser."""
+    import matplotlib as mpl
+
+    maps = {name: (255 * mpl.colormaps[name](np.linspace(0, 1, 64))[:, :3]).round().astype(int) for name in _MAPS}
+    data = {
+        "actions": ACTIONS,
+        "small": saliency.SMALL,
+        "colours": {name: colours.tolist() for name, colours in maps.items()},
+        "views": [_data(view) for view in views],
+    }
+    first = views[0].subject.about
+    page = importlib.resources.files("popgym_arcade.introspection").joinpath("report.html").read_text(encoding="utf-8")
+    # "<" could end the element that holds the data.
+    page = page.replace("__DATA__", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
+    return page.replace("__TITLE__", markup.escape(f"{first.game}, memory {first.memory}"))
+
+
+class Notebook:
+    """A report that notebooks show."""
+
+    def __init__(self, document: str, height: int) -> None:
+        self.document = document
+        self.height = height
+
+    def _repr_html_(self) -> str:
+        source = markup.escape(self.document, quote=True)
+        style = f"width:100%;height:{self.height}px;border:1px solid #ddd;border-radius:8px"
+        return f'<iframe srcdoc="{source}" style="{style}" title="report"></iframe>'
+
+
+def show(
+    agent: str | pathlib.Path | tuple[Any, Any],
+    num_steps: int = 50,
+    *,
+    seed: int | None = None,
+    episode_seed: int = 0,
+    chunk: int = 8,
+    height: int = 900,
+) -> Notebook:
+    """Show the report of an agent in a notebook.
+
+    Args:
+        agent: the folder of a run; or (model, config), as `saliency.get_saliency_maps` takes them.
+        num_steps: how many steps.
+        seed: of a run, the agent of this seed; the first one if left out.
+        episode_seed: that of the episodes that are shown.
+        chunk: how much is worked on at once; bounds the memory that is used.
+        height: in pixels.
+
+    Raises:
+        ValueError: if a seed is given beside (model, config), or the model does not fit the config.
+    """
+    if isinstance(agent, tuple):
+        if seed is not None:
+            raise ValueError("seed says which agent of a run to show: it cannot be combined with (model, config)")
+        chosen = subject(*agent)
+    else:
+        chosen = from_run(pathlib.Path(agent), seed)
+    views = look(chosen, chosen.other_view(), num_steps, episode_seed=episode_seed, chunk=chunk)
+    return Notebook(html(views), height)
+
+
+_MAPS = ("viridis", "cividis")
+
+
+def _data(view: View) -> dict[str, Any]:
+    episode, recall, noise = view.episode, view.recall, view.noise
+    assert recall.small is not None and recall.scale is not None
+    length = len(episode)
+    below = np.tril_indices(length)
+    return {
+        "view": "POMDP" if view.subject.env.partial_obs else "MDP",
+        "game": view.subject.about.game,
+        "memory": view.subject.about.memory,
+        "seed": view.subject.about.seed,
+        "guest": view.is_guest,
+        "frames": length,
+        "asked": episode.asked,
+        "total": _rounded(episode.reward.sum()),
+        "action": episode.action.tolist(),
+        "reward": _rounded(episode.reward),
+        "values": _rounded(episode.values),
+        "isPolicy": episode.is_policy,
+        "size": episode.frames.shape[1],
+        "columns": _COLUMNS,
+        "atlas": "data:image/png;base64," + _base64(pictures.png(_atlas(episode.frames))),
+        # Of decision i those of frames 0..i, one after the other.
+        "maps": _base64(recall.small[below].tobytes()),
+        "scale": _rounded(recall.scale[below]),
+        "recall": _rounded(np.nan_to_num(density.recall_density(recall.l1))[below]),
+        "moved": _rounded((noise.moved / (noise.unit or 1)).T[below]),
+        "flipped": _rounded(noise.flipped.T[below]),
+        "lasts": _rounded(noise.lasts),
+    }
+
+
+def _atlas(frames: np.ndarray) -> np.ndarray:
+    """Put frames into rows of `_COLUMNS`: uint8[height, width, 3]."""
+    size = frames.shape[1]
+    rows = -(-len(frames) // _COLUMNS)
+    cells = np.zeros((rows * _COLUMNS, size, size, 3), np.uint8)
+    cells[: len(frames)] = frames
+    return cells.reshape(rows, _COLUMNS, size, size, 3).swapaxes(1, 2).reshape(rows * size, _COLUMNS * size, 3)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _rounded(array: Any) -> Any:
+    """Numbers with four significant digits, as lists."""
+    array = np.asarray(array, np.float64)
+    rounded = [float(f"{number:.4g}") for number in array.ravel()]
+    return np.array(rounded).reshape(array.shape).tolist()

@@ -1,0 +1,264 @@
+"""Saliency: the gradients of every decision by every frame before it.
+
+The outputs of decision i are the Q values, or the probabilities of a policy, after frame i; frames are on the scale [0, 1].
+A gradient passes the head and the memory once per decision and action, for all frames at once, and then the encoder frame
+by frame, up to the frame of the decision. Some decisions are worked on at once, and what nobody asked for is not kept.
+"""
+
+import difflib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.introspection.episode import (
+    Episode,
+    Progress,
+    checked_chunk,
+    checked_int,
+    chunks,
+    encode,
+    padded,
+    play,
+    silent,
+    value,
+)
+from popgym_arcade.introspection.subject import subject
+
+Target = str | int
+"""What is differentiated: "sum", the sum over actions of each one's absolute gradient; "chosen", the output of the action
+that was chosen; or the number of an action. Of one action the gradient has its sign."""
+_TARGETS = ("sum", "chosen")
+SMALL = 32
+"""Height and width of maps at reduced size."""
+_CHUNK = 8
+
+
+class Recall(NamedTuple):
+    """How much each decision depends on each frame; zero where a frame comes after the decision."""
+
+    l1: np.ndarray
+    """The L1 norm of the gradient of an action's output, float32[decisions, n, num_actions]."""
+    squared: np.ndarray
+    """Its squared L2 norm, the same shape; pixel saliency, summed over the pixels of a frame."""
+    small: np.ndarray | None
+    """If asked for: the absolute gradients, summed over actions, channels and blocks of pixels and divided by the greatest
+    of their frame, uint8[decisions, n, SMALL, SMALL]."""
+    scale: np.ndarray | None
+    """With it: that greatest sum, float32[decisions, n]."""
+
+
+def get_saliency_maps(
+    rng: jax.Array, model: Network, config: Any, num_steps: int = 10, target: Target = "sum", *, chunk: int = _CHUNK
+) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """Play an episode greedily, and map what each of its decisions depends on.
+
+    The maps of n steps take 6 n^2 S^2 bytes: 10 MB for 10 steps of 128 px. `recall` keeps sums alone.
+
+    Args:
+        rng: one JAX random key.
+        model: the agent, with or without memory, a Q-network or an actor-critic.
+        config: a mapping with the keys ENV_NAME, PARTIAL, MEMORY_TYPE and SEED; or what `popgym_arcade.baselines.load`
+            returns beside the model.
+        num_steps: how many steps. An episode that ends earlier is mapped as far as it goes, and a line says so.
+        target: see `Target`.
+        chunk: how many decisions are worked on at once; bounds the memory that is used.
+
+    Returns:
+        grads: one for each of the n decisions: grads[i] float32[i + 1, S, S, 3], by frames 0..i.
+        obs_seq: the frames, uint8[n, S, S, 3].
+        grad_accumulator: grad_accumulator[i] float32[S, S, 3] is the sum of grads[i] over time.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if the game, the memory or the target is unknown (the error names the closest), the model does not fit
+            the config, or a number is out of range; all before anything is compiled.
+    """
+    agent = subject(model, config)
+    checked_target(target, model.num_actions)
+    checked_chunk(chunk)
+    episode = play(model, agent.env, rng, num_steps)
+    if episode.ended_early:
+        print(f"the episode ended after {len(episode)} of {num_steps} steps")
+    grads = maps(model, episode, target, chunk=chunk)
+    return grads, episode.frames, [gradients.sum(0) for gradients in grads]
+
+
+def maps(
+    model: Network, episode: Episode, target: Target = "sum", *, chunk: int = _CHUNK, progress: Progress = silent
+) -> list[np.ndarray]:
+    """Map all decisions of an episode, in full: one float32[i + 1, S, S, 3] for each decision i, by frames 0..i."""
+    checked_target(target, model.num_actions)
+    keep = _absolute if target == "sum" else _signed
+    decisions = np.arange(len(episode))
+    return [kept["map"] for kept in stream(model, episode, decisions, keep, target, chunk, progress)]
+
+
+def recall(
+    model: Network,
+    episode: Episode,
+    decisions: Sequence[int] | np.ndarray | None = None,
+    *,
+    small: bool = False,
+    chunk: int = _CHUNK,
+    progress: Progress = silent,
+) -> Recall:
+    """Measure how much decisions depend on each frame, without ever keeping their maps in full.
+
+    Args:
+        model: the agent.
+        episode: n steps of it.
+        decisions: which ones, in ascending order; all n if left out.
+        small: whether to keep maps at reduced size, too.
+        chunk: how many decisions are worked on at once; bounds the memory that is used.
+        progress: told how far it is.
+
+    Raises:
+        ValueError: if there is no such decision, or the order is not ascending.
+    """
+    length = len(episode)
+    chosen = np.arange(length) if decisions is None else np.asarray(decisions, np.int32)
+    if chosen.ndim != 1 or not chosen.size or chosen.min() < 0 or chosen.max() >= length or np.any(np.diff(chosen) <= 0):
+        raise ValueError(f"decisions must be some of 0..{length - 1}, in ascending order, got {decisions}")
+    shape = (len(chosen), length, model.num_actions)
+    found = Recall(
+        l1=np.zeros(shape, np.float32),
+        squared=np.zeros(shape, np.float32),
+        small=np.zeros((*shape[:2], SMALL, SMALL), np.uint8) if small else None,
+        scale=np.zeros(shape[:2], np.float32) if small else None,
+    )
+    keep = _sums_and_small if small else _sums
+    for row, kept in enumerate(stream(model, episode, chosen, keep, "sum", chunk, progress)):
+        for name, array in kept.items():
+            getattr(found, name)[row, : len(array)] = array
+    return found
+
+
+def pixel_saliency(gradients: np.ndarray) -> np.ndarray:
+    """Pixel saliency: for each pixel the sum over actions of the squared L2 norm of an action's gradient.
+
+    Args:
+        gradients: one map per action, float32[num_actions, ..., S, S, 3].
+
+    Returns:
+        float32[..., S, S].
+    """
+    return np.square(gradients).sum(axis=(0, -1))
+
+
+def checked_target(target: Target, num_actions: int) -> Target:
+    """Return a target, or raise.
+
+    Raises:
+        TypeError: if it is neither a string nor an int.
+        ValueError: if there is none such; the error names the closest.
+    """
+    if isinstance(target, str):
+        if target not in _TARGETS:
+            closest = difflib.get_close_matches(target.lower(), _TARGETS, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"unknown target {target!r}; did you mean {closest!r}? There are {', '.join(_TARGETS)} and actions' numbers"
+            )
+        return target
+    number = checked_int("target, if it is no string,", target)
+    if not 0 <= number < num_actions:
+        raise ValueError(f"target must be an action from 0 to {num_actions - 1}, got {number}")
+    return number
+
+
+Keep = Callable[[jax.Array], dict[str, jax.Array]]
+"""Gradients float32[decisions, directions, S, S, 3] by one frame -> what to keep, with a leading axis decisions."""
+
+
+def stream(
+    model: Network, episode: Episode, decisions: np.ndarray, keep: Keep, target: Target, chunk: int, progress: Progress
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield, for one decision after the other, what `keep` keeps of its gradients, with a leading axis i + 1 (frames)."""
+    checked_chunk(chunk)
+    features = encode(model, episode.frames, chunk)
+    seen = [padded(array) for array in (episode.frames, features, episode.last_action, episode.start)]
+    if target == "sum":
+        directions = np.broadcast_to(np.eye(model.num_actions, dtype=np.float32), (len(episode), *2 * [model.num_actions]))
+    else:
+        actions = episode.action if target == "chosen" else np.full(len(episode), target)
+        directions = np.eye(model.num_actions, dtype=np.float32)[actions][:, None]
+    done = 0
+    for rows in chunks(len(decisions), min(chunk, len(decisions))):
+        some = decisions[rows]
+        progress(f"decision {some[-1] + 1} of {decisions[-1] + 1}")
+        kept = _gradients(model, *seen, some, directions[some], some[-1] + 1, keep)
+        kept = jax.tree.map(np.asarray, kept)
+        for column, decision in enumerate(some[: len(decisions) - done]):
+            yield {name: array[: decision + 1, column] for name, array in kept.items()}
+            done += 1
+
+
+@functools.partial(jax.jit, static_argnames="keep")
+def _gradients(
+    model: Network,
+    frames: Any,
+    features: Any,
+    last_action: Any,
+    start: Any,
+    decisions: Any,
+    directions: Any,
+    count: Any,
+    keep: Keep,
+) -> dict[str, jax.Array]:
+    """Differentiate decisions by frames 0..count - 1; every leaf that is returned has leading axes frames, decisions."""
+
+    def answers(features: jax.Array) -> jax.Array:
+        return value(model.remember(model.initial_state(), features, last_action, start)[1])
+
+    outputs, through_memory = jax.vjp(answers, features)
+    at = jax.nn.one_hot(decisions, len(frames), dtype=outputs.dtype)
+    cotangents = at[:, None, :, None] * directions[:, :, None, :]
+    [by_features] = jax.vmap(jax.vmap(through_memory))(cotangents)
+    some, per_decision = directions.shape[:2]
+
+    def by_frame(time: jax.Array) -> dict[str, jax.Array]:
+        frame = frames[time].astype(jnp.float32) / 255
+        _, through_encoder = jax.vjp(lambda frame: model.encoder(frame[None])[0], frame)
+        [gradients] = jax.vmap(through_encoder)(by_features[:, :, time].reshape(some * per_decision, -1))
+        return keep(gradients.reshape(some, per_decision, *frames.shape[1:]))
+
+    def step(time: jax.Array, kept: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return jax.tree.map(lambda all_of_them, new: all_of_them.at[time].set(new), kept, by_frame(time))
+
+    kept = jax.tree.map(
+        lambda leaf: jnp.zeros((len(frames), *leaf.shape), leaf.dtype), jax.eval_shape(by_frame, jnp.zeros((), jnp.int32))
+    )
+    return jax.lax.fori_loop(0, count, step, kept)
+
+
+def _absolute(gradients: jax.Array) -> dict[str, jax.Array]:
+    return {"map": jnp.abs(gradients).sum(1)}
+
+
+def _signed(gradients: jax.Array) -> dict[str, jax.Array]:
+    return {"map": gradients[:, 0]}
+
+
+def _sums(gradients: jax.Array) -> dict[str, jax.Array]:
+    return {"l1": jnp.abs(gradients).sum((2, 3, 4)), "squared": jnp.square(gradients).sum((2, 3, 4))}
+
+
+def _sums_and_small(gradients: jax.Array) -> dict[str, jax.Array]:
+    blocks = jnp.asarray(_overlaps(gradients.shape[2], SMALL))
+    small = jnp.einsum("ih,dhw,jw->dij", blocks, jnp.abs(gradients).sum((1, 4)), blocks)
+    scale = small.max((1, 2))
+    relative = small / jnp.where(scale > 0, scale, 1)[:, None, None]
+    return {**_sums(gradients), "small": jnp.round(255 * relative).astype(jnp.uint8), "scale": scale}
+
+
+def _overlaps(size: int, parts: int) -> np.ndarray:
+    """How much of each pixel lies in each of `parts` equal parts of their row: float32[parts, size], columns sum to 1."""
+    edges = np.arange(parts + 1) * size / parts
+    pixels = np.arange(size)
+    low = np.maximum(edges[:-1, None], pixels)
+    high = np.minimum(edges[1:, None], pixels + 1)
+    return np.maximum(high - low, 0).astype(np.float32)

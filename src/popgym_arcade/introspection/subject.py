@@ -1,0 +1,105 @@
+"""Who is looked into: an agent and the game it plays, checked against each other before anything is compiled."""
+
+import difflib
+import importlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import popgym_arcade
+from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.memory import checked_name
+from popgym_arcade.environment import Environment
+
+_KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
+
+
+class Subject(NamedTuple):
+    """An agent and its game."""
+
+    model: Network
+    env: Environment[Any, Any]
+    """The game in the view to look into, at the size of frames that the model is made for."""
+    about: "About"
+
+    def other_view(self) -> "Subject":
+        """The same agent, in front of the game's twin."""
+        return Subject(self.model, self.env.twin, self.about._replace(partial=not self.about.partial))
+
+
+class About(NamedTuple):
+    """What is said of an agent."""
+
+    game: str
+    partial: bool
+    memory: str
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """What to write above a figure."""
+        return f"{self.game} ({'POMDP' if self.partial else 'MDP'}), memory {self.memory}, seed {self.seed}"
+
+    @property
+    def slug(self) -> str:
+        """What to call a file, e.g. `NavigatorEasy-lru`."""
+        return f"{self.game}-{self.memory}"
+
+
+def subject(model: Network, config: Any) -> Subject:
+    """Put an agent and what is said of it together.
+
+    Args:
+        model: the agent.
+        config: a mapping with the keys ENV_NAME (str), PARTIAL (bool), MEMORY_TYPE (str) and SEED (int), others are not
+            looked at; or what `popgym_arcade.baselines.load` returns beside the model.
+
+    Raises:
+        TypeError: if the model is no network of the baselines, or a value has the wrong type.
+        ValueError: if a key is missing, the game or the memory is unknown (the error names the closest), or the model does
+            not fit: the error says what it has, and what it should have.
+    """
+    if not isinstance(model, Network):
+        raise TypeError(f"model must be a network of popgym_arcade.baselines.model.builder, got {type(model).__name__}")
+    about = described(config)
+    env, _ = popgym_arcade.make(about.game, partial_obs=about.partial, obs_size=model.obs_size)
+    said = {"memory": about.memory, "number of actions": env.num_actions}
+    found = {"memory": model.memory.name or about.memory, "number of actions": model.num_actions}
+    if not isinstance(config, Mapping):
+        said["obs_size"], found["obs_size"] = config.obs_size, model.obs_size
+    if wrong := [f"{what} {found[what]} instead of {said[what]}" for what in said if found[what] != said[what]]:
+        raise ValueError(f"the model does not fit its config: it has {', '.join(wrong)}")
+    return Subject(model, env, about)
+
+
+def from_run(run: pathlib.Path, seed: int | None = None) -> Subject:
+    """Load the agent of a run, of its first seed if none is given.
+
+    Raises:
+        ModuleNotFoundError, OSError, ValueError: if it cannot be loaded; see `popgym_arcade.baselines.load`.
+    """
+    baselines: Any = importlib.import_module("popgym_arcade.baselines")
+    return subject(*baselines.load(run, seed=seed))
+
+
+def described(config: Any) -> About:
+    """Read what a config says; see `subject`.
+
+    Raises:
+        TypeError: if a value has the wrong type.
+        ValueError: if a key is missing, or the game or the memory is unknown; the error names the closest.
+    """
+    if isinstance(config, Mapping):
+        for key in _KEYS:
+            if key not in config:
+                close = difflib.get_close_matches(key, [str(other) for other in config], n=1)
+                raise ValueError(f"config has no {key}" + (f", but {close[0]}; did you mean that?" if close else ""))
+        game, partial, memory, seed = (config[key] for key in _KEYS)
+    else:
+        game, partial, memory, seed = config.env, config.partial, config.memory, config.seed
+    popgym_arcade.make(game)  # raises for unknown names
+    if not isinstance(partial, bool | np.bool_):
+        raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
+    return About(game, bool(partial), checked_name(memory), int(seed))

@@ -1,0 +1,128 @@
+"""The commands, with an agent in place of a run."""
+
+import csv
+import pathlib
+import sys
+import types
+from typing import Any
+
+import pytest
+
+import popgym_arcade.baselines
+from popgym_arcade import cli
+from popgym_arcade.introspection.command import measure_first
+from tests.introspection import known
+from tests.introspection.test_measures import write_run
+
+
+@pytest.fixture(autouse=True)
+def _runs(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    def load(run: pathlib.Path, seed: int | None = None) -> Any:
+        if not run.name.startswith("RUN"):
+            raise FileNotFoundError(f"there is no run in {run}")
+        partial = run.name.endswith("POMDP")
+        config = types.SimpleNamespace(env="MineSweeperEasy", partial=partial, obs_size=64, memory="gru", seed=seed or 0)
+        return known.small("gru", seed=seed or 0), config
+
+    monkeypatch.setattr(popgym_arcade.baselines, "load", load, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def table(path: str) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_saliency(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["introspect", "RUN", "saliency", "--steps", "3", "--target", "chosen"]) == 0
+    assert capsys.readouterr().out == "wrote MineSweeperEasy-gru-saliency.png and MineSweeperEasy-gru-saliency.csv\n"
+    rows = table("MineSweeperEasy-gru-saliency.csv")
+    assert len(rows) == 6 * 5 and all(float(row["l1"]) > 0 and float(row["squared_l2"]) > 0 for row in rows)
+
+
+def test_density(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--episodes", "2", "--seed", "1", "--seed", "2", "-o", "out/density.svg"]
+    assert cli.main(["introspect", "RUN", "density", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "share of the recall" in out and "wrote out/density.svg and out/density.csv" in out
+    rows = table("out/density.csv")
+    assert [(row["seed"], row["episode"]) for row in rows] == [("1", "0"), ("1", "1"), ("2", "0"), ("2", "1")]
+    for row in rows:
+        assert sum(float(row[f"{name}_third"]) for name in ("first", "middle", "last")) == pytest.approx(1, abs=1e-4)
+        assert sum(float(cell) for name, cell in row.items() if name.startswith("tau_")) == pytest.approx(1, abs=1e-4)
+    assert "seeds 1, 2" in pathlib.Path("out/density.svg").read_text()
+
+
+def test_contamination(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--steps", "6", "--episodes", "2", "--draws", "2", "--prefix", "3", "--prefix", "9", "-o", "c.pdf"]
+    assert cli.main(["introspect", "RUN", "contamination", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "episode 0 has 6 frames: no prefix of 9 is shuffled in it" in out and "first frames shuffled" in out
+    rows = [row for row in table("c.csv") if row["episode"] == "1"]
+    assert sum(row["change"] == "noise in one frame" for row in rows) == 21
+    shuffled = [row for row in rows if row["change"] == "first frames shuffled"]
+    assert [(row["first"], row["decision"]) for row in shuffled] == [("3", "3"), ("3", "4"), ("3", "5")]
+    assert all(float(row["moved"]) > 0 for row in rows)
+
+
+def test_gap(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "runs" / "a", "gru", False, [0.5, 0.6])
+    write_run(tmp_path / "runs" / "b", "gru", True, [0.1, 0.2])
+    assert cli.main(["introspect", "gap", "runs"]) == 0
+    out = capsys.readouterr().out
+    assert "not counted: 4 results on views that runs were not trained on" in out
+    assert "a memory bias needs runs" in out and "NavigatorEasy, gru, observability gap" in out
+    rows = table("gap.csv")
+    assert [row["game"] for row in rows] == ["NavigatorEasy", "all games"]
+    assert float(rows[0]["difference"]) == pytest.approx(0.4)
+    assert cli.main(["introspect", "gap", "runs/a"]) == 1
+    assert "there is nothing to compare" in capsys.readouterr().err
+
+
+def test_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["introspect", "RUN", "report", "--steps", "2", "--twin", "RUN-POMDP", "-o", "r.html"]) == 0
+    assert capsys.readouterr().out == "wrote r.html\n"
+    page = pathlib.Path("r.html").read_text()
+    assert "<!doctype html>" in page and "http" not in page
+    assert cli.main(["introspect", "RUN", "report", "--twin", "RUN-again"]) == 1
+    assert "the second agent must play the other view" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["RUN", "salience"], "invalid choice"),
+        (["nowhere", "density"], "there is no run in nowhere"),
+        (["RUN", "saliency", "--target", "som"], "unknown target 'som'; did you mean 'sum'?"),
+        (["RUN", "saliency", "--target", "7"], "target must be an action from 0 to 4, got 7"),
+        (["RUN", "saliency", "--steps", "0"], "must be at least 1, got 0"),
+        (["RUN", "density", "-o", "density.jpg"], "must end in .png, .pdf, .svg"),
+        (["RUN", "density", "-o", "/dev/null/density.png"], "/dev/null"),
+        (["RUN", "contamination", "--sigma", "-1"], "must be a number above 0"),
+        (["gap"], "required"),
+        (["gap", "nowhere"], "nowhere is no folder of a run"),
+        ([], "required"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status: Any = cli.main(["introspect", *arguments])
+    except SystemExit as stop:
+        status = stop.code
+    assert status in (1, 2)
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_order_of_words() -> None:
+    assert measure_first(["introspect", "RUN", "report", "-o", "x"]) == ["introspect", "report", "RUN", "-o", "x"]
+    assert measure_first(["--import", "mine", "introspect", "RUN", "density"])[2:] == ["introspect", "density", "RUN"]
+    for unchanged in (["introspect", "gap", "density"], ["introspect", "density", "report"], ["introspect"], ["list"]):
+        assert measure_first(unchanged) == unchanged
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(sys.modules, "popgym_arcade.introspection.figures", raising=False)
+    monkeypatch.delattr("popgym_arcade.introspection.figures", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main(["introspect", "RUN", "saliency"]) == 1
+    assert capsys.readouterr().err == "popgym-arcade: figures need matplotlib: pip install 'popgym-arcade[baselines]'\n"

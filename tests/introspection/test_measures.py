@@ -1,0 +1,171 @@
+"""Recall density, contamination, gap and bias, of agents and tables whose answer is known."""
+
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from popgym_arcade.introspection import contamination, density, gap, saliency
+from popgym_arcade.introspection.gap import Result
+from tests.introspection import known
+
+
+def measured(model: Any, length: int, starts: tuple[int, ...] = (0,)) -> np.ndarray:
+    norms = saliency.recall(model, known.episode(length, starts), [length - 1]).l1[0]
+    return density.recall_density(norms)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_the_density_of_who_looks_at_the_last_frames(frames: int) -> None:
+    expected = np.where(np.arange(9) >= 9 - frames, 1 / frames, 0)
+    np.testing.assert_allclose(measured(known.last(frames), 9), expected, rtol=1e-6)
+
+
+def test_the_density_of_who_looks_at_the_first_frame() -> None:
+    found = measured(known.first(), 9)
+    np.testing.assert_allclose(found, np.arange(9) == 0, rtol=1e-6)
+    np.testing.assert_allclose(density.thirds(found), [1, 0, 0], atol=1e-12)
+    np.testing.assert_array_equal(measured(known.first(), 9, starts=(0, 4)), np.arange(9) == 4)
+
+
+def test_tau_is_relative_to_the_own_length_and_loses_nothing() -> None:
+    random = np.random.default_rng(0)
+    for length in (1, 2, 7, 30, 200):
+        shares = random.dirichlet(np.ones(length))
+        found = density.over_tau(shares)
+        assert found.shape == (density.BINS,) and found.sum() == pytest.approx(1)
+        np.testing.assert_allclose(found.reshape(3, -1).sum(1), density.thirds(shares), atol=1e-12)
+    np.testing.assert_allclose(density.thirds(np.array([0.0, 1.0])), [0, 1 / 3, 2 / 3])
+    np.testing.assert_allclose(density.over_tau(np.array([0.25, 0.75]), 4), [0.125, 0.125, 0.375, 0.375])
+
+
+def test_a_decision_that_depends_on_nothing() -> None:
+    assert np.isnan(density.recall_density(np.zeros((4, 5)))).all()
+
+
+def test_spread() -> None:
+    seeds = [np.array([[0.0], [2.0]]), np.array([[3.0], [5.0], [7.0]])]
+    found = density.spread(seeds)
+    assert found.mean == pytest.approx([3]) and (found.seeds, found.episodes) == (2, 5)
+    assert found.standard_error == pytest.approx([np.std([1, 5], ddof=1) / math.sqrt(2)])
+    assert found.deviation == pytest.approx([np.std([0, 2, 3, 5, 7], ddof=1)])
+    alone = density.spread(seeds[1:])
+    assert alone.standard_error == pytest.approx([2 / math.sqrt(3)])
+    assert np.isnan(density.spread([np.ones((1, 3))]).standard_error).all()
+    with pytest.raises(ValueError, match="at least one episode"):
+        density.spread([])
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_noise_lasts_as_long_as_the_frame_is_looked_at(frames: int) -> None:
+    found = contamination.noise(known.last(frames), known.episode(8), np.random.default_rng(0), draws=2)
+    lag = np.arange(8) - np.arange(8)[:, None]
+    np.testing.assert_array_equal(found.moved > 0, (lag >= 0) & (lag < frames))
+    assert not found.flipped[(lag < 0) | (lag >= frames)].any()
+    assert np.all(found.lasts <= frames)
+    moved, flipped = contamination.by_lag(found)
+    assert np.all(moved[:frames] > 0) and not moved[frames:].any() and not flipped[frames:].any()
+
+
+def test_noise_that_is_seen_for_ever() -> None:
+    found = contamination.noise(known.first(), known.episode(6), np.random.default_rng(0), sigma=1e4, draws=8)
+    assert np.all(found.moved[0] > 0) and not found.moved[1:].any()
+    # The first frame decides alone: whichever draw flips one decision flips them all.
+    assert 0 < found.flipped[0, 0] == found.flipped[0, 5]
+    assert found.lasts[0] == pytest.approx(6 * found.flipped[0, 0])
+
+
+def test_noise_moves_advantages_as_the_weights_say() -> None:
+    model, episode = known.last(1), known.episode(3)
+    found = contamination.noise(model, episode, np.random.default_rng(5), sigma=2.0, draws=1)
+    noise = np.random.default_rng(5).normal(0, 2, episode.frames.shape).astype(np.float32)
+    head: Any = model.head
+    weight, bias = np.asarray(head.values.weight, np.float64), np.asarray(head.values.bias, np.float64)
+    values = noise.mean((1, 2), dtype=np.float64) @ weight.T
+    expected = np.abs(values - values.mean(1, keepdims=True)).mean(1)
+    np.testing.assert_allclose(np.diag(found.moved), expected, rtol=1e-3, atol=1e-7)
+    clean = episode.frames.mean((1, 2)) / 255 @ weight.T + bias
+    assert found.unit == pytest.approx(np.abs(clean - clean.mean(1, keepdims=True)).mean(), rel=1e-4)
+
+
+def test_shuffled_prefixes() -> None:
+    found = contamination.shuffled(known.last(3), known.episode(9), [2, 4, 8], np.random.default_rng(0), draws=6)
+    np.testing.assert_array_equal(found.first, [2, 4, 8])
+    for row, prefix in enumerate([2, 4, 8]):
+        reached = np.flatnonzero(found.moved[row])
+        # The last frame before decision k is seen by it and the next, the one before that by decision k alone.
+        assert set(reached) <= {prefix, prefix + 1}
+    assert found.moved[1, 4] > 0
+    remembered = contamination.shuffled(known.first(), known.episode(9), [2], np.random.default_rng(0), draws=1)
+    assert np.all(remembered.moved[0, 2:] > 0) and not remembered.moved[0, :2].any()
+    with pytest.raises(ValueError, match=r"prefixes must be from 2 to 8, as the episode has 9 frames, got 9"):
+        contamination.shuffled(known.first(), known.episode(9), [9], np.random.default_rng(0))
+
+
+def test_contamination_of_policies() -> None:
+    found = contamination.noise(known.policy("gru"), known.episode(4), np.random.default_rng(0))
+    assert np.all(np.triu(found.moved)[np.triu_indices(4)] > 0) and not np.tril(found.moved, -1).any()
+
+
+def results() -> list[Result]:
+    rows = []
+    for game, shift in (("A", 0.0), ("B", 0.1)):
+        for memory, partial, means in (
+            ("gru", False, [0.5, 0.7]),
+            ("gru", True, [0.2, 0.2, 0.5]),
+            ("none", False, [0.8]),
+        ):
+            rows += [Result(game, memory, partial, seed, mean + shift, 0.03) for seed, mean in enumerate(means)]
+    return rows
+
+
+def test_gaps_and_biases() -> None:
+    first, second, both = gap.observability_gaps(results())
+    error = math.hypot(np.std([0.5, 0.7], ddof=1) / math.sqrt(2), np.std([0.2, 0.2, 0.5], ddof=1) / math.sqrt(3))
+    for found in (first, second):
+        assert found.memory == "gru" and found.seeds == (2, 3)
+        assert found.difference == pytest.approx(0.3)
+        assert found.standard_error == pytest.approx(error)
+    assert both.game == gap.ALL and both.difference == pytest.approx(0.3)
+    assert both.standard_error == pytest.approx(error / math.sqrt(2))
+    [one, _, _] = gap.memory_biases(results())
+    assert one.difference == pytest.approx(-0.2) and one.seeds == (2, 1)
+    # One seed alone: all that is known is the chance in its episodes.
+    assert one.standard_error == pytest.approx(math.hypot(np.std([0.5, 0.7], ddof=1) / math.sqrt(2), 0.03))
+    with pytest.raises(ValueError, match=r"A \(MDP\), memory gru, seed 0 is there twice"):
+        gap.observability_gaps(results() * 2)
+    assert gap.observability_gaps(results()[:2]) == [] == gap.memory_biases(results()[:2])
+
+
+def write_run(folder: pathlib.Path, memory: str, partial: bool, means: list[float]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"env": "NavigatorEasy", "memory": memory, "partial": partial}))
+    shared = {"episodes": 10, "standard_error": 0.01}
+    found = [{"partial": view, "seed": i, "mean": m, **shared} for i, m in enumerate(means) for view in (False, True)]
+    (folder / "evaluation.json").write_text(json.dumps({"results": found}))
+
+
+def test_runs_are_read(tmp_path: pathlib.Path) -> None:
+    write_run(tmp_path / "sweep" / "mdp", "GRU", False, [0.5, 0.6])
+    write_run(tmp_path / "pomdp", "gru", True, [0.1])
+    found, left_out = gap.read([tmp_path / "sweep", tmp_path / "pomdp"])
+    assert left_out == 3
+    assert [(one.memory, one.partial, one.seed, one.mean) for one in found] == [
+        ("gru", False, 0, 0.5),
+        ("gru", False, 1, 0.6),
+        ("gru", True, 0, 0.1),
+    ]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty has no run that was evaluated"):
+        gap.read([tmp_path / "empty"])
+    with pytest.raises(NotADirectoryError, match="is no folder of a run"):
+        gap.read([tmp_path / "nowhere"])
+    (tmp_path / "pomdp" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="is no run, or an incomplete one"):
+        gap.read([tmp_path / "pomdp"])
+    (tmp_path / "pomdp" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json is damaged"):
+        gap.read([tmp_path / "pomdp"])
