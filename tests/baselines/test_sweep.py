@@ -59,7 +59,7 @@ def test_mistakes_are_found_before_anything_runs(
 
 def test_a_command_that_fails(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["sweep", "pqn", "--envs", "NavigatorEasy", "--views", "mdp", "--folder", str(tmp_path)]
-    assert cli.main([*command, "--", "--obs-size", "64", "--num-envs", "3"]) == 1
+    assert cli.main([*command, "--", "--obs-size", "64", "--minibatches", "7"]) == 1
     output = tmp_path / "output" / "NavigatorEasy-mdp-pqn-none-seed0.txt"
     assert str(output) in capsys.readouterr().out
     assert "must be a multiple" in output.read_text()
