@@ -1,7 +1,6 @@
 """Who is looked into: an agent and the game it plays, checked against each other before anything is compiled."""
 
 import difflib
-import importlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import popgym_arcade
+from popgym_arcade import baselines
 from popgym_arcade.baselines.model.builder import Network
-from popgym_arcade.baselines.model.memory import checked_name
+from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.environment import Environment
 
 _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
@@ -65,8 +65,8 @@ def subject(model: Network, config: Any) -> Subject:
         raise TypeError(f"model must be a network of popgym_arcade.baselines.model.builder, got {type(model).__name__}")
     about = described(config)
     env, _ = popgym_arcade.make(about.game, partial_obs=about.partial, obs_size=model.obs_size)
-    said = {"memory": about.memory, "number of actions": env.num_actions}
-    found = {"memory": model.memory.name or about.memory, "number of actions": model.num_actions}
+    said = {"memory": "none" if about.memory == SMALL else about.memory, "number of actions": env.num_actions}
+    found = {"memory": model.memory.name or said["memory"], "number of actions": model.num_actions}
     if not isinstance(config, Mapping):
         said["obs_size"], found["obs_size"] = config.obs_size, model.obs_size
     if wrong := [f"{what} {found[what]} instead of {said[what]}" for what in said if found[what] != said[what]]:
@@ -80,8 +80,7 @@ def from_run(run: pathlib.Path, seed: int | None = None) -> Subject:
     Raises:
         ModuleNotFoundError, OSError, ValueError: if it cannot be loaded; see `popgym_arcade.baselines.load`.
     """
-    baselines: Any = importlib.import_module("popgym_arcade.baselines")
-    return subject(*baselines.load(run, seed=seed))
+    return subject(*baselines.load(run, seed))
 
 
 def described(config: Any) -> About:
@@ -102,4 +101,4 @@ def described(config: Any) -> About:
     popgym_arcade.make(game)  # raises for unknown names
     if not isinstance(partial, bool | np.bool_):
         raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
-    return About(game, bool(partial), checked_name(memory), int(seed))
+    return About(game, bool(partial), memory if memory == SMALL else checked_name(memory), int(seed))

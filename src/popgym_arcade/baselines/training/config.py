@@ -12,12 +12,12 @@ import popgym_arcade
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.dqn import DQN
 from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
+from popgym_arcade.baselines.model.memory import SMALL
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.environment import Environment
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
-SMALL = "none-small"
 
 A = TypeVar("A", bound=Algorithm)
 

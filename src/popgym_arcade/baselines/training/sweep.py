@@ -15,9 +15,8 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import files, terminal
-from popgym_arcade.baselines.model.memory import checked_name
+from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import command, logs, run
-from popgym_arcade.baselines.training.config import SMALL
 
 LIST, OUTPUT = "commands.txt", "output"
 
