@@ -76,22 +76,27 @@ def greedy_return(env: Any, network: Any, learner: Any) -> float:
     return float(played.total.mean())
 
 
-ALGORITHMS = {
-    "pqn": PQN(**PQN_SETTINGS, **SHARED),
-    "ppo": PPO(**PPO_SETTINGS, **SHARED),
-    "dqn": DQN(**PQN_SETTINGS, **SHARED, replay_size=20_000, target_interval=2),
-    "dqn-without-target": DQN(**PQN_SETTINGS, **SHARED, replay_size=20_000, target_interval=0),
-}
+DQN_SETTINGS = PQN_SETTINGS | {"replay_size": 20_000}
+MDP, MEMORY, NONE = (False, False), (True, True), (True, False)
+SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS.keys())
 @pytest.mark.parametrize(
-    ("partial_obs", "has_memory", "low", "high"),
-    # Without memory the arrow is known in the first frame alone; what is guessed then is right once in four times.
-    [(False, False, 0.99, 1.01), (True, True, 0.95, 1.01), (True, False, 0.2, 0.5)],
-    ids=["mdp", "pomdp-memory", "pomdp-none"],
+    ("algorithm", "case"),
+    [
+        *((PQN(**PQN_SETTINGS, **SHARED), case) for case in (MDP, MEMORY, NONE)),
+        *((PPO(**PPO_SETTINGS, **SHARED), case) for case in (MDP, MEMORY, NONE)),
+        (DQN(**DQN_SETTINGS, **SHARED, target_interval=2), MDP),
+        (DQN(**DQN_SETTINGS, **SHARED, target_interval=2), MEMORY),
+        pytest.param(DQN(**DQN_SETTINGS, **SHARED, target_interval=2), NONE, marks=SLOW),
+        *(pytest.param(DQN(**DQN_SETTINGS, **SHARED, target_interval=0), case, marks=SLOW) for case in (MDP, MEMORY, NONE)),
+    ],
+    ids=lambda value: {MDP: "mdp", MEMORY: "memory", NONE: "none"}.get(value) or type(value).__name__.lower(),
 )
-def test_learning(algorithm: Any, partial_obs: bool, has_memory: bool, low: float, high: float) -> None:
+def test_learning(algorithm: Any, case: tuple[bool, bool]) -> None:
+    partial_obs, has_memory = case
+    # Without memory the arrow is known in the first frame alone; what is guessed then is right once in four times.
+    low, high = {MDP: (0.99, 1.01), MEMORY: (0.95, 1.01), NONE: (0.2, 0.5)}[case]
     env, network, learner, metrics = train(algorithm, partial_obs, has_memory, updates=90)
     reached = greedy_return(env, network, learner)
     assert low <= reached <= high, (reached, metrics)
