@@ -248,6 +248,7 @@ class QLearning(Algorithm):
     """What algorithms share whose network's output is Q, float32[num_actions]: exploration, and the optimiser."""
 
     learning_rate: float = 5e-5
+    """At the start."""
     last_learning_rate: float = 5e-7
     """Reached after `learning_rate_steps`, on a line."""
     learning_rate_steps: float | None = None

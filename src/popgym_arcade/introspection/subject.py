@@ -101,4 +101,4 @@ def described(config: Any) -> About:
     popgym_arcade.make(game)  # raises for unknown names
     if not isinstance(partial, bool | np.bool_):
         raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
-    return About(game, bool(partial), memory if memory == SMALL else checked_name(memory), int(seed))
+    return About(game, bool(partial), SMALL if str(memory).lower() == SMALL else checked_name(memory), int(seed))

@@ -72,38 +72,49 @@ def histogram(total: np.ndarray, width: int = 40) -> str:
     return "\n".join(lines)
 
 
-def curve(lines: list[dict[str, Any]], title: str, points: int = 200) -> bytes:
+def smooth(lines: list[dict[str, Any]], points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gather the returns of episodes that ended while training into intervals of steps.
+
+    Args:
+        lines: metrics of updates, as in metrics.jsonl.
+        points: how many intervals.
+
+    Returns:
+        (the middles of the intervals, in steps; the mean return in each, float[seeds, points], where no episode ended in
+        an interval between its neighbours').
+    """
+    last = max(line["steps"] for line in lines)
+    seeds = sorted({line["seed"] for line in lines})
+    total, count = np.zeros((2, len(seeds), points))
+    for line in lines:
+        if line["episodes"]:
+            place = seeds.index(line["seed"]), min(points - 1, int(points * line["steps"] / last))
+            total[place] += line["episodes"] * line["mean_return"]
+            count[place] += line["episodes"]
+    places = (np.arange(points) + 0.5) * last / points
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    for row, known in zip(mean, count > 0, strict=True):
+        if known.any():
+            row[:] = np.interp(places, places[known], row[known])
+    return places, mean
+
+
+def curve(lines: list[dict[str, Any]], title: str) -> bytes:
     """Draw the returns of episodes that ended while training, by steps: each seed, and their mean; a PNG.
 
     Args:
         lines: metrics of updates, as in metrics.jsonl.
         title: the heading.
-        points: into how many intervals of steps the episodes are gathered.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
-    last = max(line["steps"] for line in lines)
-    seeds = sorted({line["seed"] for line in lines})
-    places = (np.arange(points) + 0.5) * last / points
-    means = []
-    for seed in seeds:
-        total, count = np.zeros(points), np.zeros(points)
-        for line in lines:
-            if line["seed"] == seed and line["episodes"]:
-                place = min(points - 1, int(points * line["steps"] / last))
-                total[place] += line["episodes"] * line["mean_return"]
-                count[place] += line["episodes"]
-        mean = np.divide(total, count, out=np.full(points, np.nan), where=count > 0)
-        means.append(np.interp(places, places[count > 0], mean[count > 0]) if count.any() else mean)
-        if len(seeds) > 1:
-            axes.plot(
-                places, means[-1], color="#56B4E9", linewidth=0.8, label=f"{len(seeds)} seeds" if not means[1:] else None
-            )
-    axes.plot(
-        places, np.mean(means, axis=0), color="#0072B2", linewidth=2, label="mean" if len(seeds) > 1 else f"seed {seeds[0]}"
-    )
+    places, seeds = smooth(lines, points=100)
+    if len(seeds) > 1:
+        for number, seed in enumerate(seeds):
+            axes.plot(places, seed, color="#56B4E9", linewidth=0.8, label=None if number else f"{len(seeds)} seeds")
+    axes.plot(places, np.mean(seeds, axis=0), color="#0072B2", linewidth=2, label="mean" if len(seeds) > 1 else "one seed")
     axes.set(title=title, xlabel="environment steps", ylabel="return of training episodes")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

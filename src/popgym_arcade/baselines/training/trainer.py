@@ -107,7 +107,8 @@ def resume(folder: pathlib.Path, options: Options = Options()) -> pathlib.Path:
         FileNotFoundError: if the folder is no run.
         Exception: see `train`.
     """
-    config = configs.read(run.find(folder) / run.CONFIG)
+    folder = run.find(folder)
+    config = configs.read(folder / run.CONFIG)
     if run.is_finished(folder):
         print(f"{folder} is finished", file=sys.stderr)
         return folder
@@ -122,6 +123,8 @@ class _Training:
             raise ValueError(f"num_seeds must be at least 1, got {config.num_seeds}")
         if options.eval_episodes < 2:
             raise ValueError(f"eval_episodes must be at least 2, got {options.eval_episodes}")
+        if not options.checkpoint_minutes > 0:
+            raise ValueError(f"checkpoint_minutes must be positive, got {options.checkpoint_minutes}")
         self.config, self.options, self.folder, self.layout = config, options, folder, layout
         self.updates, self.seconds = 0, 0.0
         self.algorithm = config.algorithm
