@@ -305,3 +305,6 @@ def test_foreign_checkpoints(trained: pathlib.Path, tmp_path: pathlib.Path) -> N
     (folder / "config.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match="belongs to something else"):
         trainer.resume(folder, QUIET)
+    (folder / "config.json").write_text(json.dumps(other | {"hidden_size": 8, "learning_rate": 1.0}))
+    with pytest.raises(CheckpointError, match="learning_rate differ"):
+        trainer.resume(folder, QUIET)

@@ -23,6 +23,7 @@ import popgym_arcade
 from popgym_arcade import files
 from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Learner, Share
+from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import logs, results, run
 from popgym_arcade.baselines.training.config import Config
@@ -186,6 +187,11 @@ class _Training:
         if self.layout.is_first:
             for complaint in complaints:
                 print(f"popgym-arcade: an older checkpoint is used: {complaint}", file=sys.stderr)
+        now = self.config.to_dict()
+        if changed := [name for name, value in meta["config"].items() if now.get(name) != value]:
+            raise CheckpointError(
+                f"{self.folder} was begun with another config: {', '.join(changed)} differ; it must not change"
+            )
         self.updates, self.seconds = meta["updates"], meta["seconds"]
         for number in range(0, len(learners), self.at_once):
             group = learners[number : number + self.at_once]
