@@ -1,0 +1,25 @@
+"""The agents that come with the package."""
+
+import json
+
+import pytest
+
+from popgym_arcade import baselines
+from popgym_arcade.baselines.training import results, run
+
+AGENTS = sorted(path.parent.name for path in run.AGENTS.glob("*/config.json"))
+
+
+def test_there_is_one() -> None:
+    assert "cartpole-lru" in AGENTS
+    with pytest.raises(FileNotFoundError, match="cartpole-lru"):
+        baselines.load("cartpole-lur")
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_it_plays_as_well_as_is_said(name: str) -> None:
+    model, config = baselines.load(name)
+    (told,) = json.loads((run.find(name) / run.EVALUATION).read_bytes())["results"]
+    assert told["partial"] == config.partial
+    played = results.summary(results.returns({0: model}, config, config.partial, 64, seed=1)[0])
+    assert abs(played["mean"] - told["mean"]) < 4 * (played["standard_error"] + told["standard_error"])
