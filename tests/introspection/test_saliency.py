@@ -31,7 +31,7 @@ def test_gradients_are_finite_differences(make: Any) -> None:
         maps = saliency.maps(model, episode, action)
         for time in (0, 4, 5):
             step = np.zeros_like(frames)
-            step[time] = 2e-4 * np.sign(maps[5][time])  # small, so that few units cross their kink
+            step[time] = 5e-5 * np.sign(maps[5][time])  # small, so that few units cross their kink
             ahead, behind = (
                 outputs(model, frames + sign * step, episode.last_action, episode.start)[:, action] for sign in (1, -1)
             )
