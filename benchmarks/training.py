@@ -5,7 +5,8 @@
 Environment steps per second, after compiling. Every measurement has a process of its own; the packages take turns: ours,
 theirs, ours, theirs, ... Quoted are medians over the rounds. The network is that of the paper at 128 px. The peer's actor
 and critic of PPO share nothing: our PPO is measured with two whole networks, too, and beside it with the one that it has.
-Both learn from the same number of frames: the peer's PQN is given no window of earlier steps.
+Both learn from the same number of frames: the peer's PQN is given no window of earlier steps. With a memory it runs only
+where a minibatch has one environment, or as many as an epoch has minibatches: hence the 4 environments.
 
 Our update is one compiled program, which is timed as it is. Collection is timed as a program of its own; what an update
 takes longer is learning. The peer's whole run is one program: how it is timed is told in `peer_training.py`. The figures are
@@ -85,8 +86,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--game", default="CartPoleEasy", help="the game, in its POMDP view (default: CartPoleEasy)")
     parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
-    parser.add_argument("--num-envs", type=int, default=8, help="environments (default: 8)")
-    parser.add_argument("--num-steps", type=int, default=16, help="steps of each in an update (default: 16)")
+    parser.add_argument("--num-envs", type=int, default=4, help="environments (default: 4)")
+    parser.add_argument("--num-steps", type=int, default=32, help="steps of each in an update (default: 32)")
     parser.add_argument("--epochs", type=int, default=4, help="epochs of an update (default: 4)")
     parser.add_argument("--minibatches", type=int, default=2, help="minibatches of an epoch (default: 2)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each package and way (default: 3)")
