@@ -15,19 +15,17 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 import time
-import venv
 from typing import Any
+
+import peer
 
 from popgym_arcade import files, registered_envs, speed, terminal
 
 HERE = pathlib.Path(__file__).parent
-PEER = ("popgym-arcade==0.0.7", "six")  # it needs six and does not say so
 Configuration = tuple[str, bool]
-Run = dict[str, Any]
-Runs = dict[tuple[str, Configuration], list[Run]]
+Runs = dict[tuple[str, Configuration], list[peer.Run]]
 
 
 def main() -> int:
@@ -40,9 +38,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a process (default: 2)")
     parser.add_argument("--patience", type=float, default=120.0, help="repeat rounds shorter than this (default: 120 s)")
     parser.add_argument("--no-peer", action="store_true", help="measure this package alone")
-    parser.add_argument(
-        "--peer-venv", type=pathlib.Path, default=HERE.parent / ".venv-peer", help="where the peer is installed"
-    )
+    parser.add_argument("--peer-venv", type=pathlib.Path, default=peer.FOLDER, help="where the peer is installed")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     options = parser.parse_args()
     unknown = set(options.games) - set(registered_envs)
@@ -50,9 +46,9 @@ def main() -> int:
         parser.error(f"unknown games: {', '.join(sorted(unknown))}")
 
     games = options.games or [name for name in registered_envs if name.endswith("Easy")]
-    pythons = {"ours": pathlib.Path(sys.executable)}
+    pythons = {"ours": [sys.executable, "-P"]}
     if not options.no_peer:
-        pythons["peer"] = peer_python(options.peer_venv)
+        pythons["peer"] = peer.python(options.peer_venv)
     configurations = [(game, partial_obs) for game in games for partial_obs in (False, True)]
     runs: Runs = {}
     path = options.out
@@ -80,38 +76,18 @@ def view(configuration: Configuration) -> str:
     return "POMDP" if configuration[1] else "MDP"
 
 
-def peer_python(folder: pathlib.Path) -> pathlib.Path:
-    """Install the peer, if it is not there yet, and return its interpreter."""
-    python = folder / "bin" / "python"
-    stamp = folder / "installed"
-    if not stamp.exists():
-        terminal.show_progress(f"installing {' '.join(PEER)} into {folder}")
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEER], check=True)
-        stamp.touch()
-    return python
-
-
-def run_worker(python: pathlib.Path, configuration: Configuration, options: argparse.Namespace) -> Run:
+def run_worker(python: list[str], configuration: Configuration, options: argparse.Namespace) -> peer.Run:
     """Measure one configuration in a process of its own."""
     game, partial_obs = configuration
-    command = [str(python), "-P", speed.__file__, "--game", game, "--num-envs", str(options.num_envs)]
+    command = [*python, speed.__file__, "--game", game, "--num-envs", str(options.num_envs)]
     command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
     command += ["--partial-obs"] if partial_obs else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def median(runs: list[Run], figure: str) -> float:
-    """Return the median of a figure over the rounds."""
-    return statistics.median(run[figure] for run in runs)
+    return peer.run(command)
 
 
 def ratios(runs: Runs) -> list[float]:
     """Return our rate over the peer's for each configuration measured."""
-    rates = {key: median(many, "frames_per_second") for key, many in runs.items()}
+    rates = {key: peer.median(many, "frames_per_second") for key, many in runs.items()}
     return [
         rate / rates["peer", key] for (package, key), rate in rates.items() if package == "ours" and ("peer", key) in rates
     ]
@@ -136,13 +112,13 @@ def print_table(runs: Runs, configurations: list[Configuration], options: argpar
     rows = []
     for configuration in configurations:
         ours = runs["ours", configuration]
-        rate = median(ours, "frames_per_second")
-        row = [configuration[0], view(configuration), f"{rate:,.0f}", f"{rate / median(ours, 'fill_rate'):.0%}"]
-        row += [f"{median(ours, 'compile_seconds'):.2f}", f"{median(ours, 'memory_ratio'):.2f}"]
+        rate = peer.median(ours, "frames_per_second")
+        row = [configuration[0], view(configuration), f"{rate:,.0f}", f"{rate / peer.median(ours, 'fill_rate'):.0%}"]
+        row += [f"{peer.median(ours, 'compile_seconds'):.2f}", f"{peer.median(ours, 'memory_ratio'):.2f}"]
         if with_peer:
-            peer = runs["peer", configuration]
-            peers_rate = median(peer, "frames_per_second")
-            row += [f"{peers_rate:,.0f}", f"{median(peer, 'compile_seconds'):.1f}", f"{rate / peers_rate:.0f}"]
+            peers = runs["peer", configuration]
+            peers_rate = peer.median(peers, "frames_per_second")
+            row += [f"{peers_rate:,.0f}", f"{peer.median(peers, 'compile_seconds'):.1f}", f"{rate / peers_rate:.0f}"]
         rows.append(row)
     fill = fill_rate(runs)
     print(", ".join(f"{name} {value}" for name, value in machine(runs).items()))
