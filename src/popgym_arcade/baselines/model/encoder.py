@@ -88,7 +88,8 @@ class PatchEncoder(Encoder):
 
     The frame is cut into 16 x 16 patches (zeros fill up sizes that 16 does not divide): one linear map for all patches, a
     convolution 3x3 stride 2 over them without padding, and one linear map of what comes of it, each with leaky ReLU. So
-    the last row and column of patches, at the border of the screen, are not seen, as in the paper's network. At 64 px and the default sizes 407,088 parameters, a fiftieth of the paper's arithmetic.
+    the last row and column of patches, at the border of the screen, are not seen, as in the paper's network. At 64 px and
+    the default sizes 407,088 parameters, a fiftieth of the paper's arithmetic.
 
     Args:
         obs_size: height and width of the frames in pixels, 64 to 512.
