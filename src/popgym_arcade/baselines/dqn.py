@@ -79,7 +79,8 @@ class DQN(QLearning):
 
     def first_target(self, weights: Any) -> Any:
         """A copy of the network, if there is to be one."""
-        return weights if self.target_interval else ()
+        # Arrays of its own, so that an update can be given the learner for good.
+        return jax.tree.map(jnp.copy, weights) if self.target_interval else ()
 
     def next_target(self, target: Any, weights: Any, updates: jax.Array) -> Any:
         """A copy of the network, every now and then."""
