@@ -11,12 +11,9 @@ from popgym_arcade import terminal
 
 PACKAGES = ("popgym-arcade==0.0.7", "six")  # it needs six and does not say so
 TRAINER = (
-    "popgym-arcade[baselines]==0.0.7",
-    "memax[equinox]==0.1.1",
-    "matplotlib",
-    "pandas",
-    "seaborn",
-)  # nor the last three
+    *("popgym-arcade[baselines]==0.0.7", "memax[equinox]==0.1.1", "six"),
+    *("matplotlib", "pandas", "seaborn"),  # needed by its trainers, and not declared
+)
 FOLDER = pathlib.Path(__file__).parent.parent / ".venv-peer"
 Run = dict[str, Any]
 

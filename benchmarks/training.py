@@ -12,8 +12,8 @@ Our update is one compiled program, which is timed as it is. Collection is timed
 takes longer is learning. The peer's whole run is one program: how it is timed is told in `peer_training.py`. The figures are
 written to `benchmarks/results/` under the device's name, after each way.
 
-Where other programs run on the same cores, the rates fall, and the ratio of the steps in a second that the cores really
-spent (`CPU ratio`) is the safer one.
+Where other programs run on the same cores, the rates fall, and unevenly. `CPU ratio` compares steps per second of work of
+the cores, which depends less on that; it does not tell how well either keeps all cores busy.
 """
 
 import argparse
