@@ -31,6 +31,8 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert cli.main([*SWEEP, *folder, "--table", *rest()]) == 0
     assert capsys.readouterr().out.splitlines()[2].split()[:5] == ["NavigatorEasy", "POMDP", "none-small", "1", "of"]
+    assert cli.main([*SWEEP, *folder, "--list", *rest(), "--hidden-size", "16"]) == 1
+    assert "was trained with another hidden_size" in capsys.readouterr().err
     assert cli.main([*SWEEP, *folder, "--jobs", "2", *rest()]) == 0
     out = capsys.readouterr().out
     assert "2 of 2" in out and "100%" in out

@@ -174,6 +174,8 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"epsilon": 3}, "epsilon must be from 0 to 1"),
         ({"burn_in": 16}, "burn_in must be at least 0 and below num_steps"),
         ({"num_steps": 0}, "num_steps must be positive"),
+        ({"learning_rate": -1}, "learning_rate must be positive"),
+        ({"algorithm": "ppo", "learning_rate": 0}, "learning_rate must be positive"),
     ],
 )
 def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:

@@ -263,6 +263,9 @@ class QLearning(Algorithm):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
+        if not (self.learning_rate > 0 and self.last_learning_rate >= 0):
+            rates = f"{self.learning_rate} and {self.last_learning_rate}"
+            raise ValueError(f"learning_rate must be positive and last_learning_rate not negative, got {rates}")
         for name in ("epsilon", "last_epsilon"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")

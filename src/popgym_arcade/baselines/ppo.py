@@ -30,6 +30,12 @@ class PPO(OnPolicy):
     entropy_weight: float = 0.01
     """Of the entropy in the loss."""
 
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+
     def act(self, key: jax.Array, output: Output, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Draw an action, and keep its log probability."""
         logits, _ = output

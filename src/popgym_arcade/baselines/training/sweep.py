@@ -17,6 +17,7 @@ import popgym_arcade
 from popgym_arcade import files, terminal
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import command, logs, run
+from popgym_arcade.baselines.training import config as configs
 
 LIST, OUTPUT = "commands.txt", "output"
 
@@ -51,7 +52,11 @@ class Sweep:
         for word in self.rest:
             if word.partition("=")[0].replace("_", "-") in own:
                 raise ValueError(f"{word} is said by the sweep itself")
-        command.parse(next(iter(self.commands.values()))[2:])
+        for folder, words in self.commands.items():
+            asked = command.parse(words[2:]).agent.to_dict()
+            found = configs.read(folder / run.CONFIG).to_dict() if (folder / run.CONFIG).is_file() else asked
+            if changed := [name for name, value in asked.items() if found.get(name) != value]:
+                raise ValueError(f"{folder} was trained with another {', '.join(changed)}; choose another --folder")
 
     @property
     def commands(self) -> dict[pathlib.Path, list[str]]:
