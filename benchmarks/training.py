@@ -31,8 +31,8 @@ import jax
 import peer
 
 from popgym_arcade import files, speed, terminal
-from popgym_arcade.baselines.algorithm import Learner, env_keys
-from popgym_arcade.baselines.collect import collect
+from popgym_arcade.baselines.algorithm import Learner
+from popgym_arcade.baselines.model.memory import count_parameters
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training.config import SMALL, Config
 
@@ -147,23 +147,13 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
     structure = eqx.filter(network, eqx.is_inexact_array, inverse=True)
 
     def play(learner: Learner) -> tuple[Learner, Any]:
-        steps = learner.updates * algorithm.steps_per_update
-        actors, rollout = collect(
-            eqx.combine(learner.weights, structure),
-            env,
-            params,
-            lambda key, output: algorithm.act(key, output, steps),
-            algorithm.value,
-            learner.actors,
-            env_keys(key, learner.updates, jax.numpy.arange(algorithm.num_envs)),
-            algorithm.num_steps,
-        )
+        actors, rollout = algorithm.play_on(eqx.combine(learner.weights, structure), env, params, key, learner)
         return learner._replace(actors=actors, updates=learner.updates + 1), rollout
 
     collecting, _, _ = repeat(jax.jit(play, donate_argnums=0).lower(learner).compile(), learner, options.seconds / 4)
     steps = algorithm.steps_per_update
     return {
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))),
+        "parameters": count_parameters(eqx.filter(network, eqx.is_inexact_array)),
         "steps_per_update": steps,
         "compile_seconds": compile_seconds,
         "steps_per_second": steps / seconds,

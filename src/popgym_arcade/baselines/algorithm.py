@@ -186,6 +186,28 @@ class Algorithm(abc.ABC):
             updates=jnp.int32(0),
         )
 
+    def play_on(
+        self,
+        network: Any,
+        env: Environment[Any, Any],
+        params: Any,
+        key: jax.Array,
+        learner: Learner,
+        share: Share = Share(),
+    ) -> tuple[Actors, Rollout]:
+        """Collect what an update learns from; `network` has the learner's weights, see `make_update` for the rest."""
+        steps = learner.updates * self.steps_per_update
+        return collect(
+            network,
+            env,
+            params,
+            lambda key, output: self.act(key, output, steps),
+            self.value,
+            learner.actors,
+            env_keys(key, learner.updates, share.numbers(self.num_envs)),
+            self.num_steps,
+        )
+
     def make_update(
         self, network: Any, env: Environment[Any, Any], params: Any, key: jax.Array, share: Share = Share()
     ) -> Update:
@@ -205,17 +227,7 @@ class Algorithm(abc.ABC):
         structure = eqx.filter(network, eqx.is_inexact_array, inverse=True)
 
         def update(learner: Learner) -> tuple[Learner, Metrics]:
-            steps = learner.updates * self.steps_per_update
-            actors, rollout = collect(
-                eqx.combine(learner.weights, structure),
-                env,
-                params,
-                lambda key, output: self.act(key, output, steps),
-                self.value,
-                learner.actors,
-                env_keys(key, learner.updates, share.numbers(self.num_envs)),
-                self.num_steps,
-            )
+            actors, rollout = self.play_on(eqx.combine(learner.weights, structure), env, params, key, learner, share)
             replay, tape = self.remember(learner, rollout)
 
             def learn(carry: tuple[Any, Any], chosen: Any) -> tuple[tuple[Any, Any], Metrics]:

@@ -10,10 +10,14 @@ from popgym_arcade.environment import Environment
 from popgym_arcade.experts import Episode
 
 
+def rate(output: Any) -> jax.Array:
+    """What decisions rest on: the Q values, or the logits of a policy, float32[..., num_actions]."""
+    return output[0] if isinstance(output, tuple) else output
+
+
 def greedy(key: jax.Array, output: Any) -> tuple[jax.Array, None]:
-    """Take the best action, by Q-values or by the logits of a policy; an `Act`."""
-    scores = output[0] if isinstance(output, tuple) else output
-    return jnp.argmax(scores).astype(jnp.int32), None
+    """Take the action that is rated best; an `Act`."""
+    return jnp.argmax(rate(output)).astype(jnp.int32), None
 
 
 def evaluate(network: Any, env: Environment[Any, Any], params: Any, act: Act, key: jax.Array, episodes: int) -> Episode:

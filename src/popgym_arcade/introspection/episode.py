@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from popgym_arcade.baselines.evaluate import rate
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.environment import Environment
 
@@ -54,11 +55,6 @@ class Episode:
     def values(self) -> np.ndarray:
         """Q values, or the probabilities of a policy: float32[n, num_actions]."""
         return np.asarray(jax.nn.softmax(self.rating)) if self.is_policy else self.rating
-
-
-def rate(output: Any) -> jax.Array:
-    """What decisions rest on: the Q values, or the logits of a policy, float32[..., num_actions]."""
-    return output[0] if isinstance(output, tuple) else output
 
 
 def value(output: Any) -> jax.Array:

@@ -69,6 +69,10 @@ class Config(Generic[A]):
         """What a person calls the run."""
         return f"{self.env} {'POMDP' if self.partial else 'MDP'}, {self.algorithm_name.upper()}, memory {self.memory}"
 
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """Return the names of the settings in which this config differs from another one, given as by `to_dict`."""
+        return [name for name, value in self.to_dict().items() if other.get(name) != value]
+
     def make_env(self, partial: bool | None = None) -> tuple[Environment[Any, Any], Any]:
         """Return the game and its numbers, in the view that is trained in, or in one given.
 

@@ -26,6 +26,11 @@ CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "eval
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 
 
+def name(env: str, partial: bool, algorithm: str, memory: str, seed: int) -> str:
+    """Return what a run's folder is called, if its user does not say."""
+    return f"{env}-{'pomdp' if partial else 'mdp'}-{algorithm}-{memory.lower()}-seed{seed}"
+
+
 def find(run: str | pathlib.Path) -> pathlib.Path:
     """Return the folder of a run, or of an agent that comes with the package, by its name.
 

@@ -53,9 +53,9 @@ class Sweep:
             if word.partition("=")[0].replace("_", "-") in own:
                 raise ValueError(f"{word} is said by the sweep itself")
         for folder, words in self.commands.items():
-            asked = command.parse(words[2:]).agent.to_dict()
-            found = configs.read(folder / run.CONFIG).to_dict() if (folder / run.CONFIG).is_file() else asked
-            if changed := [name for name, value in asked.items() if found.get(name) != value]:
+            asked = command.parse(words[2:]).agent
+            found = configs.read(folder / run.CONFIG) if (folder / run.CONFIG).is_file() else asked
+            if changed := asked.differences(found.to_dict()):
                 raise ValueError(f"{folder} was trained with another {', '.join(changed)}; choose another --folder")
 
     @property
@@ -63,8 +63,7 @@ class Sweep:
         """The command of each run, by its folder."""
         found = {}
         for env, partial, memory, seed in itertools.product(self.envs, self.partial, self.memories, self.seeds):
-            view = "pomdp" if partial else "mdp"
-            folder = self.folder / f"{env}-{view}-{self.algorithm}-{memory.lower()}-seed{seed}"
+            folder = self._run_folder(env, partial, memory, seed)
             words = ["popgym-arcade", "train", self.algorithm, "--env", env, *(["--partial"] if partial else [])]
             words += ["--memory", memory, "--seed", str(seed), *self.rest, "--run", str(folder), "--resumable"]
             found[folder] = words
@@ -106,11 +105,7 @@ class Sweep:
         """Lay out the mean return of each game, view and memory over its finished seeds."""
         rows = []
         for env, partial, memory in itertools.product(self.envs, self.partial, self.memories):
-            folders = [
-                folder
-                for folder, words in self.commands.items()
-                if words[4] == env and ("--partial" in words) == partial and words[words.index("--memory") + 1] == memory
-            ]
+            folders = [self._run_folder(env, partial, memory, seed) for seed in self.seeds]
             means = [result["mean"] for folder in folders for result in _results(folder)]
             error = np.std(means, ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
             rows.append(
@@ -125,6 +120,9 @@ class Sweep:
                 ]
             )
         return terminal.table(["game", "view", "memory", "seeds", "return", "standard error", "done"], rows)
+
+    def _run_folder(self, env: str, partial: bool, memory: str, seed: int) -> pathlib.Path:
+        return self.folder / run.name(env, partial, self.algorithm, memory, seed)
 
     def _output(self, folder: pathlib.Path) -> pathlib.Path:
         return self.folder / OUTPUT / f"{folder.name}.txt"

@@ -61,8 +61,7 @@ class Options:
 
 def default_folder(config: Config[Any]) -> pathlib.Path:
     """Return the folder of a run whose user has named none."""
-    view = "pomdp" if config.partial else "mdp"
-    return pathlib.Path("runs") / f"{config.env}-{view}-{config.algorithm_name}-{config.memory.lower()}-seed{config.seed}"
+    return pathlib.Path("runs") / run.name(config.env, config.partial, config.algorithm_name, config.memory, config.seed)
 
 
 def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
@@ -187,8 +186,7 @@ class _Training:
         if self.layout.is_first:
             for complaint in complaints:
                 print(f"popgym-arcade: an older checkpoint is used: {complaint}", file=sys.stderr)
-        now = self.config.to_dict()
-        if changed := [name for name, value in meta["config"].items() if now.get(name) != value]:
+        if changed := self.config.differences(meta["config"]):
             raise CheckpointError(
                 f"{self.folder} was begun with another config: {', '.join(changed)} differ; it must not change"
             )
@@ -198,16 +196,20 @@ class _Training:
             self.learners.append(self.layout.spread(jax.tree.map(lambda *leaves: np.stack(leaves), *group)))
 
     def save(self) -> None:
-        whole = [
-            jax.tree.map(lambda leaf, i=i: leaf[i], learner)
-            for learner in map(self.layout.gather, self.learners)
-            for i in range(self.at_once)
-        ]
+        whole = self._each_seed(self.learners)
         if self.layout.is_first:
             versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
             versions["popgym-arcade"] = popgym_arcade.__version__
             meta = {"updates": self.updates, "seconds": self.seconds, "config": self.config.to_dict(), "versions": versions}
             checkpoint.save_step(self.folder / run.CHECKPOINTS, self.updates, whole, meta)
+
+    def _each_seed(self, groups: list[Any]) -> list[Any]:
+        """Fetch pytrees, whose leaves have a first axis of seeds, to the host: one for each seed."""
+        return [
+            jax.tree.map(lambda leaf, i=i: leaf[i], group)
+            for group in map(self.layout.gather, groups)
+            for i in range(self.at_once)
+        ]
 
     def finish(self) -> pathlib.Path:
         with self._logs() as written, _stop_signals() as stopped:
@@ -258,11 +260,7 @@ class _Training:
                 for number, learner in enumerate(self.learners):
                     self.learners[number], told = self._update(learner, keys[number])
                     metrics.append(told)
-                every = [
-                    {name: float(value[i]) for name, value in told.items()}
-                    for told in map(self.layout.gather, metrics)
-                    for i in range(self.at_once)
-                ]
+                every = [{name: float(value) for name, value in told.items()} for told in self._each_seed(metrics)]
                 elapsed = time.monotonic() - begun
                 self.updates += 1
                 self.seconds += elapsed
@@ -298,17 +296,15 @@ class _Training:
                 )
 
     def _write_models(self, weights: list[Any]) -> list[Any]:
-        models = [eqx.combine(new, network) for new, network in zip(weights, self.networks, strict=True)]
+        models = [
+            eqx.combine(jax.tree.map(jnp.asarray, new), network) for new, network in zip(weights, self.networks, strict=True)
+        ]
         for seed, model in zip(self.config.seeds, models, strict=True):
             run.save_model(self.folder, self.config, seed, model)
         return models
 
     def _write_results(self) -> None:
-        weights = [
-            jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), learner.weights)
-            for learner in self.learners
-            for i in range(self.at_once)
-        ]
+        weights = self._each_seed([learner.weights for learner in self.learners])
         models = dict(zip(self.config.seeds, self._write_models(weights), strict=True))
         config, folder, episodes = self.config, self.folder, self.options.eval_episodes
         lines = logs.read(folder / run.METRICS)
