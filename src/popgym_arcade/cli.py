@@ -4,10 +4,11 @@ import argparse
 import importlib
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import popgym_arcade
 from popgym_arcade import environment, terminal
+from popgym_arcade.arguments import integer, real
 from popgym_arcade.introspection import command as introspect
 
 
@@ -47,12 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("play", help="play a game yourself", description="Play a game yourself.")
     command.add_argument("game", nargs="?", metavar="GAME", help="a name such as NavigatorEasy (default: choose one)")
     command.add_argument("--partial", action="store_true", help="begin in the POMDP view")
-    command.add_argument("--seed", type=_integer(0, (1 << 32) - 1), help="seed of the first episode (default: random)")
+    command.add_argument("--seed", type=integer(0, (1 << 32) - 1), help="seed of the first episode (default: random)")
     command.add_argument(
-        "--obs-size", type=_integer(64, 512), help="size of the frames (default: 128, or what fits into the terminal)"
+        "--obs-size", type=integer(64, 512), help="size of the frames (default: 128, or what fits into the terminal)"
     )
     command.add_argument(
-        "--fps", type=_number(0.1, 100), help="steps per second of games that run by themselves, and of replays, 0.1 to 100"
+        "--fps", type=real(0.1, 100), help="steps per second of games that run by themselves, and of replays, 0.1 to 100"
     )
     command.add_argument("--record", type=pathlib.Path, metavar="FILE", help="write what you see to a .gif or .mp4 file")
     command.add_argument(
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("benchmark", help="measure frames per second on this machine")
     _add_batch(command, num_envs=256, seconds=2.0)
-    command.add_argument("--obs-size", type=_integer(64, 512), default=128, help="size of the frames (default: 128)")
+    command.add_argument("--obs-size", type=integer(64, 512), default=128, help="size of the frames (default: 128)")
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_benchmark)
 
@@ -93,11 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         "--views", nargs="+", choices=("mdp", "pomdp"), default=["mdp", "pomdp"], help="views (default: both)"
     )
     command.add_argument("--memories", nargs="+", default=["none"], metavar="MEMORY", help="memories (default: none)")
-    command.add_argument("--seeds", nargs="+", type=_integer(0, (1 << 31) - 1), default=[0], help="seeds (default: 0)")
+    command.add_argument("--seeds", nargs="+", type=integer(0, (1 << 31) - 1), default=[0], help="seeds (default: 0)")
     command.add_argument(
         "--folder", type=pathlib.Path, default=pathlib.Path("sweep"), help="for the runs and the list (default: sweep)"
     )
-    command.add_argument("--jobs", type=_integer(1, 1024), default=1, help="commands that run at once (default: 1)")
+    command.add_argument("--jobs", type=integer(1, 1024), default=1, help="commands that run at once (default: 1)")
     action = command.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="write the list, run nothing")
     action.add_argument("--table", action="store_true", help="show the table of what there is, run nothing")
@@ -105,11 +106,20 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("evaluate", help="let a trained agent play", description="Let a trained agent play.")
     command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
-    command.add_argument("--episodes", type=_integer(2, 1 << 30), default=1000, help="how many (default: 1000)")
+    command.add_argument("--episodes", type=integer(2, 1 << 30), default=1000, help="how many (default: 1000)")
     view = command.add_mutually_exclusive_group()
     view.add_argument("--partial", action="store_true", default=None, help="play in the POMDP (default: as it was trained)")
     view.add_argument("--full", action="store_false", dest="partial", default=None, help="play in the MDP")
-    command.add_argument("--seed", type=_integer(0, (1 << 32) - 1), default=0, help="seed of the episodes (default: 0)")
+    command.add_argument(
+        "--seed",
+        type=integer(0),
+        action="append",
+        dest="seeds",
+        help="the agent of this seed; may be repeated (default: all seeds of the run)",
+    )
+    command.add_argument(
+        "--episode-seed", type=integer(0, (1 << 32) - 1), default=0, help="seed of the episodes (default: 0)"
+    )
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_evaluate)
 
@@ -132,36 +142,14 @@ def _import(modules: Sequence[str]) -> None:
 def _add_batch(command: argparse.ArgumentParser, num_envs: int, seconds: float) -> None:
     command.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: all)")
     command.add_argument(
-        "--num-envs", type=_integer(1, 1 << 20), default=num_envs, help=f"environments in a batch (default: {num_envs})"
+        "--num-envs", type=integer(1, 1 << 20), default=num_envs, help=f"environments in a batch (default: {num_envs})"
     )
     command.add_argument(
         "--seconds",
-        type=_number(0.001, 1e6),
+        type=real(0.001, 1e6),
         default=seconds,
         help=f"measuring time of each view of each game (default: {seconds})",
     )
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        number = float(text)
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"must be from {low:g} to {high:g}, got {text}")
-        return number
-
-    parse.__name__ = "number"  # named in the errors of argparse
-    return parse
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = int(text)
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, got {text}")
-        return number
-
-    parse.__name__ = "whole number"
-    return parse
 
 
 def _chosen(names: Sequence[str]) -> tuple[str, ...]:
@@ -282,7 +270,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from popgym_arcade.baselines.training import command
 
     return command.evaluate(
-        options.folder, partial=options.partial, episodes=options.episodes, seed=options.seed, json_path=options.json
+        options.folder,
+        partial=options.partial,
+        episodes=options.episodes,
+        seeds=options.seeds,
+        episode_seed=options.episode_seed,
+        json_path=options.json,
     )
 
 

@@ -17,7 +17,8 @@ from jax.typing import ArrayLike
 
 from popgym_arcade import spaces
 
-UP, DOWN, LEFT, RIGHT, FIRE = range(5)
+ACTIONS = ("up", "down", "left", "right", "fire")
+UP, DOWN, LEFT, RIGHT, FIRE = range(len(ACTIONS))
 LEVELS = ("Easy", "Medium", "Hard")
 OBS_SIZES = range(64, 513)
 
@@ -191,7 +192,7 @@ class Environment(abc.ABC, Generic[S, P]):
     @property
     def num_actions(self) -> int:
         """The number of actions, 5 in every game."""
-        return 5
+        return len(ACTIONS)
 
     def action_space(self, params: P | None = None) -> spaces.Discrete:
         """Return `Discrete(5)`, the same for all games."""

@@ -60,5 +60,9 @@ def check_folder(path: pathlib.Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(path)
+        raise

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.model.builder import QNetworkRNN
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.baselines.training import config as configs
-from popgym_arcade.baselines.training import devices, run, trainer
+from popgym_arcade.baselines.training import devices, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
 from popgym_arcade.baselines.training.trainer import Options, TrainingError
 
@@ -133,6 +134,26 @@ def test_evaluate(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.
     assert "played in the POMDP, 70 episodes" in out and "played in the MDP, 70 episodes" in out
     assert told[0] == told[1] != told[2]
     assert told[0][0]["episodes"] == 70
+    path = tmp_path / "one.json"
+    assert cli.main(["evaluate", str(trained), "--episodes", "70", "--seed", "1", "--json", str(path)]) == 0
+    assert json.loads(path.read_text())["results"] == told[0][1:]
+    assert cli.main(["evaluate", str(trained), "--seed", "2"]) == 1
+    assert "has the seeds 0, 1, not 2" in capsys.readouterr().err
+
+
+def test_histogram() -> None:
+    assert results.histogram(np.array([0.0, 0.0, 1.0]), width=4) == "  0.00 to  0.50  ████ 2\n  0.50 to  1.00  ██   1"
+    assert results.histogram(np.ones(3), width=4) == "  1.00  ████ 3"
+
+
+def test_curves_begin_where_the_first_episode_ends() -> None:
+    lines = [
+        {"steps": steps, "seed": 0, "episodes": episodes, "mean_return": mean}
+        for steps, episodes, mean in ((10, 0, math.nan), (20, 2, 1.0), (30, 0, math.nan), (39, 1, 3.0))
+    ]
+    places, mean = results.smooth(lines, points=4)
+    np.testing.assert_allclose(places, 39 * np.array([1, 3, 5, 7]) / 8)
+    np.testing.assert_allclose(mean, [[np.nan, np.nan, 1, 3]])
 
 
 def test_equinox_reads_the_agent(tmp_path: pathlib.Path) -> None:
@@ -148,6 +169,13 @@ def test_equinox_reads_the_agent(tmp_path: pathlib.Path) -> None:
 def test_config_round_trip(name: str) -> None:
     config = small(name)
     assert configs.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_names_of_memories_are_spelled_in_one_way() -> None:
+    config = small(memory="NONE", capacity_of="Attention_RoPE")
+    assert (config.memory, config.capacity_of) == ("none", "attention-rope")
+    with pytest.raises(ValueError, match=r"did you mean 'none-small'\? There are attention, .*none-small"):
+        small(memory="none-smal")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -204,12 +232,14 @@ def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         cli.main(["train", "ppo", *arguments(SMALL), "--epsilon", "0.5", "--run", str(tmp_path / "run")])
     assert "--epsilon" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--resume", str(tmp_path), "--run", str(tmp_path)])
+    assert "--run" in capsys.readouterr().err
     for command in (
         ["pnq"],
         ["pqn", "--env", "NavigatorEasy", "--preset", "gpu"],
         ["pqn", "--env", "NavigatorEasy", "--num-processes", "2"],
         ["pqn", "--env", "NavigatorEasy", "--coordinator", "127.0.0.1:1"],
-        ["--resume", str(tmp_path), "--run", str(tmp_path)],
         ["--resume", str(tmp_path)],
     ):
         assert cli.main(["train", *command]) == 1
@@ -221,6 +251,8 @@ def test_there_must_be_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
     quiet = dataclasses.replace(QUIET, run=tmp_path / "run")
     with pytest.raises(MemoryError, match="of it the replay"):
         trainer.train(small("dqn", replay_size=10**9), quiet)
+    with pytest.raises(MemoryError, match="training needs"):  # of which nothing is made
+        trainer.train(small(memory="gru", memory_size=10**6), quiet)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
     with pytest.raises(OSError, match="checkpoints need"):
         trainer.train(small(), quiet)
@@ -259,6 +291,10 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (damaged / "config.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match="damaged or does not fit"):
         baselines.load(damaged, 1)
+    (damaged / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json is damaged"):
+        baselines.load(damaged)
+    (damaged / "config.json").write_text(json.dumps(other))
     (damaged / "model.eqx").unlink()
     with pytest.raises(FileNotFoundError, match="--resume"):
         baselines.load(damaged)

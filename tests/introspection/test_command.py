@@ -10,6 +10,7 @@ import pytest
 
 import popgym_arcade.baselines
 from popgym_arcade import cli
+from popgym_arcade.introspection import subject
 from popgym_arcade.introspection.command import measure_first
 from tests.introspection import known
 from tests.introspection.test_measures import write_run
@@ -25,6 +26,7 @@ def _runs(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
         return known.small("gru", seed=seed or 0), config
 
     monkeypatch.setattr(popgym_arcade.baselines, "load", load, raising=False)
+    monkeypatch.setattr(subject, "about_run", lambda run: subject.described(load(run)[1]))
     monkeypatch.chdir(tmp_path)
 
 
@@ -34,23 +36,24 @@ def table(path: str) -> list[dict[str, str]]:
 
 
 def test_saliency(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "MineSweeperEasy-mdp-gru-seed0-saliency"
     assert cli.main(["introspect", "RUN", "saliency", "--steps", "3", "--target", "chosen"]) == 0
-    assert capsys.readouterr().out == "wrote MineSweeperEasy-gru-saliency.png and MineSweeperEasy-gru-saliency.csv\n"
-    rows = table("MineSweeperEasy-gru-saliency.csv")
+    assert capsys.readouterr().out == f"wrote {name}.png and {name}.csv\n"
+    rows = table(f"{name}.csv")
     assert len(rows) == 6 * 5 and all(float(row["l1"]) > 0 and float(row["squared_l2"]) > 0 for row in rows)
 
 
 def test_density(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--episodes", "2", "--seed", "1", "--seed", "2", "-o", "out/density.svg"]
+    name = "MineSweeperEasy-mdp-gru-seed1-2-density"
+    arguments = ["--episodes", "2", "--seed", "1", "--seed", "2"]
     assert cli.main(["introspect", "RUN", "density", *arguments]) == 0
     out = capsys.readouterr().out
-    assert "share of the recall" in out and "wrote out/density.svg and out/density.csv" in out
-    rows = table("out/density.csv")
+    assert "share of the recall" in out and f"wrote {name}.png and {name}.csv" in out
+    rows = table(f"{name}.csv")
     assert [(row["seed"], row["episode"]) for row in rows] == [("1", "0"), ("1", "1"), ("2", "0"), ("2", "1")]
     for row in rows:
         assert sum(float(row[f"{name}_third"]) for name in ("first", "middle", "last")) == pytest.approx(1, abs=1e-4)
         assert sum(float(cell) for name, cell in row.items() if name.startswith("tau_")) == pytest.approx(1, abs=1e-4)
-    assert "seeds 1, 2" in pathlib.Path("out/density.svg").read_text()
 
 
 def test_contamination(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,9 +76,11 @@ def test_gap(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "not counted: 4 results on views that runs were not trained on" in out
     assert "a memory bias needs runs" in out and "NavigatorEasy, gru, observability gap" in out
     rows = table("gap.csv")
-    assert [row["game"] for row in rows] == ["NavigatorEasy", "all games"]
+    assert [row["game"] for row in rows] == ["NavigatorEasy"]
     assert float(rows[0]["difference"]) == pytest.approx(0.4)
     assert cli.main(["introspect", "gap", "runs/a"]) == 1
+    assert "there is nothing to compare" in capsys.readouterr().err
+    assert cli.main(["introspect", "gap", "cartpole-lru"]) == 1  # comes with the package
     assert "there is nothing to compare" in capsys.readouterr().err
 
 
@@ -91,16 +96,19 @@ def test_report(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["RUN", "salience"], "invalid choice"),
+        (["RUN", "salience"], "MEASURE: invalid choice: 'salience'"),
+        (["RUN"], "required: MEASURE"),
+        (["saliency"], "introspect RUN saliency"),
         (["nowhere", "density"], "there is no run in nowhere"),
-        (["RUN", "saliency", "--target", "som"], "unknown target 'som'; did you mean 'sum'?"),
-        (["RUN", "saliency", "--target", "7"], "target must be an action from 0 to 4, got 7"),
+        (["nowhere", "saliency", "--target", "som"], "unknown target 'som'; did you mean 'sum'?"),
+        (["nowhere", "saliency", "--target", "7"], "target must be an action from 0 to 4, got 7"),
         (["RUN", "saliency", "--steps", "0"], "must be at least 1, got 0"),
-        (["RUN", "density", "-o", "density.jpg"], "must end in .png, .pdf, .svg"),
-        (["RUN", "density", "-o", "/dev/null/density.png"], "/dev/null"),
-        (["RUN", "contamination", "--sigma", "-1"], "must be a number above 0"),
+        (["nowhere", "density", "-o", "density.jpg"], "must end in .png, .pdf, .svg"),
+        (["nowhere", "density", "-o", "/dev/null/density.png"], "/dev/null/density.png"),
+        (["nowhere", "density", "-o", "/proc/density.png"], "/proc/density.png"),
+        (["RUN", "contamination", "--sigma", "-1"], "must be from 0.001 to 1000"),
         (["gap"], "required"),
-        (["gap", "nowhere"], "nowhere is no folder of a run"),
+        (["gap", "nowhere"], "nowhere is no run"),
         ([], "required"),
     ],
 )
@@ -116,7 +124,15 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
 def test_the_order_of_words() -> None:
     assert measure_first(["introspect", "RUN", "report", "-o", "x"]) == ["introspect", "report", "RUN", "-o", "x"]
     assert measure_first(["--import", "mine", "introspect", "RUN", "density"])[2:] == ["introspect", "density", "RUN"]
-    for unchanged in (["introspect", "gap", "density"], ["introspect", "density", "report"], ["introspect"], ["list"]):
+    assert measure_first(["introspect", "RUN", "densty"]) == ["introspect", "densty", "RUN"]
+    assert measure_first(["introspect", "RUN", "--help"]) == ["introspect", "--help"]
+    for unchanged in (
+        ["introspect", "gap", "density"],
+        ["introspect", "density", "report"],
+        ["introspect", "--help"],
+        ["introspect"],
+        ["evaluate", "introspect", "--full"],
+    ):
         assert measure_first(unchanged) == unchanged
 
 

@@ -30,7 +30,7 @@ def test_vis_fn(suffix: str, begin: bytes, tmp_path: pathlib.Path, capsys: pytes
 def test_many_steps_are_thinned_out(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     figure = figures.vis_fn(MAPS, FRAMES, CONFIG)
-    assert (tmp_path / "NavigatorEasy-lru-saliency.png").exists()
+    assert (tmp_path / "NavigatorEasy-pomdp-lru-seed0-saliency.png").exists()
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert len(titles) == 12 and titles[0] == "frame 0" and titles[-1] == "frame 13"
 

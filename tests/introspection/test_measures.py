@@ -137,6 +137,8 @@ def test_gaps_and_biases() -> None:
     assert one.standard_error == pytest.approx(math.hypot(np.std([0.5, 0.7], ddof=1) / math.sqrt(2), 0.03))
     with pytest.raises(ValueError, match=r"A \(MDP\), memory gru, seed 0 is there twice"):
         gap.observability_gaps(results() * 2)
+    alone = [result for result in results() if result.game == "A"]  # no mean over one game
+    assert gap.observability_gaps(alone) == [first] and gap.memory_biases(alone) == [one]
     assert gap.observability_gaps(results()[:2]) == [] == gap.memory_biases(results()[:2])
 
 
@@ -161,7 +163,7 @@ def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no run that was evaluated"):
         gap.read([tmp_path / "empty"])
-    with pytest.raises(NotADirectoryError, match="is no folder of a run"):
+    with pytest.raises(FileNotFoundError, match="is no run"):
         gap.read([tmp_path / "nowhere"])
     (tmp_path / "pomdp" / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="is no run, or an incomplete one"):

@@ -197,5 +197,5 @@ def test_the_words_of_the_issue(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, 
     grads, obs_seq, grad_accumulator = get_saliency_maps(rng, model, config)
     vis_fn(grads, obs_seq, config)
     assert len(grads) == len(grad_accumulator) == 10
-    assert capsys.readouterr().out == "wrote NavigatorEasy-lru-saliency.png\n"
-    assert (tmp_path / "NavigatorEasy-lru-saliency.png").exists()
+    assert capsys.readouterr().out == "wrote NavigatorEasy-mdp-lru-seed0-saliency.png\n"
+    assert (tmp_path / "NavigatorEasy-mdp-lru-seed0-saliency.png").exists()

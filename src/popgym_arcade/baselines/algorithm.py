@@ -303,7 +303,7 @@ class QLearning(Algorithm):
 
 def has_memory(network: Any) -> bool:
     """Whether a network carries anything from frame to frame."""
-    return bool(jax.tree.leaves(network.initial_state()))
+    return bool(jax.tree.leaves(eqx.filter_eval_shape(lambda network: network.initial_state(), network)))
 
 
 def env_keys(key: jax.Array, update: jax.Array, numbers: jax.Array) -> jax.Array:

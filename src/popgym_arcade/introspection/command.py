@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from popgym_arcade import files, terminal
+from popgym_arcade import environment, files, terminal
+from popgym_arcade.arguments import integer, real
 
 if TYPE_CHECKING:
     from popgym_arcade.introspection.episode import Episode
@@ -31,10 +32,11 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         _NAME,
         help="look into the memory of a trained agent",
-        description="Look into the memory of a trained agent: what its decisions depend on, and what that is worth.",
+        description="Look into the memory of a trained agent: what its decisions depend on, and what that is worth. "
+        "RUN is the folder of a run, or the name of an agent that comes with the package, such as cartpole-lru.",
         usage=f"popgym-arcade {_NAME} RUN MEASURE [options]\n       popgym-arcade {_NAME} gap RUN [RUN ...] [options]",
     )
-    measures = parser.add_subparsers(required=True, metavar="MEASURE")
+    measures = parser.add_subparsers(required=True, metavar="MEASURE", prog=f"popgym-arcade {_NAME}")
 
     command = _add(measures, "saliency", _saliency, "map which pixels each decision depends on")
     _add_agent(command)
@@ -50,7 +52,7 @@ def register(commands: Any) -> None:
 
     command = _add(measures, "density", _density, "measure how recall is spread over whole episodes")
     command.add_argument(
-        "--seed", type=_natural, action="append", help="the agent of this seed; may be repeated (default: the run's first)"
+        "--seed", type=integer(0), action="append", help="the agent of this seed; may be repeated (default: the run's first)"
     )
     _add_episodes(command, 20)
     _add_figure(command)
@@ -59,11 +61,13 @@ def register(commands: Any) -> None:
     _add_agent(command)
     _add_steps(command, 50)
     _add_episodes(command, 4)
-    command.add_argument("--sigma", type=_width, default=1.0, help="standard deviation of the noise in a frame (default: 1)")
-    command.add_argument("--draws", type=_positive, default=4, help="how often each change is drawn (default: 4)")
+    command.add_argument(
+        "--sigma", type=real(0.001, 1000), default=1.0, help="standard deviation of the noise in a frame (default: 1)"
+    )
+    command.add_argument("--draws", type=integer(1), default=4, help="how often each change is drawn (default: 4)")
     command.add_argument(
         "--prefix",
-        type=_positive,
+        type=integer(1),
         action="append",
         metavar="K",
         help="shuffle the first K frames; may be repeated (default: a quarter and a half of each episode)",
@@ -83,7 +87,9 @@ def register(commands: Any) -> None:
     text = "compare runs: observability gap and memory bias"
     usage = f"popgym-arcade {_NAME} gap RUN [RUN ...] [options]"
     command = measures.add_parser("gap", help=text, description=f"{text.capitalize()}.", usage=usage)
-    command.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run, or a folder of runs")
+    command.add_argument(
+        "runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run, a folder of runs, or an agent of the package"
+    )
     _add_figure(command)
     command.set_defaults(run=_gap)
 
@@ -91,64 +97,47 @@ def register(commands: Any) -> None:
 def measure_first(arguments: Sequence[str]) -> list[str]:
     """Put `introspect RUN MEASURE` into the order that argparse can read: `introspect MEASURE RUN`."""
     words = list(arguments)
-    at = words.index(_NAME) + 1 if _NAME in words else len(words)
-    if len(words) > at + 1 and words[at] not in (*_OF_A_RUN, "gap") and words[at + 1] in _OF_A_RUN:
-        words[at], words[at + 1] = words[at + 1], words[at]
+    # The command is the first word that is no option and no option's value.
+    at = next((i for i, word in enumerate(words) if word[:1] != "-" and words[i - 1 : i] != ["--import"]), len(words))
+    if words[at : at + 1] != [_NAME] or len(words) == at + 1 or words[at + 1] in (*_OF_A_RUN, "gap", "-h", "--help"):
+        return words
+    run = words.pop(at + 1)
+    if words[at + 1 : at + 2] and words[at + 1][:1] != "-":
+        words.insert(at + 2, run)
     return words
 
 
 def _add(measures: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
     usage = f"popgym-arcade {_NAME} RUN {name} [options]"
     command = measures.add_parser(name, help=text, description=f"{text.capitalize()}.", usage=usage)
-    command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder that training wrote")
+    command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
     command.add_argument(
-        "--episode-seed", type=_natural, default=0, help="seed of the episodes that are looked into (default: 0)"
+        "--episode-seed",
+        type=integer(0, (1 << 32) - 1),
+        default=0,
+        help="seed of the episodes that are looked into (default: 0)",
     )
     command.add_argument(
-        "--chunk", type=_positive, default=8, help="how much is worked on at once; bounds the memory (default: 8)"
+        "--chunk", type=integer(1), default=8, help="how much is worked on at once; bounds the memory (default: 8)"
     )
     command.set_defaults(run=run)
     return command
 
 
 def _add_agent(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=_natural, help="the agent of this seed (default: the run's first)")
+    command.add_argument("--seed", type=integer(0), help="the agent of this seed (default: the run's first)")
 
 
 def _add_steps(command: argparse.ArgumentParser, steps: int) -> None:
-    command.add_argument("--steps", type=_positive, default=steps, help=f"steps of an episode (default: {steps})")
+    command.add_argument("--steps", type=integer(1), default=steps, help=f"steps of an episode (default: {steps})")
 
 
 def _add_episodes(command: argparse.ArgumentParser, episodes: int) -> None:
-    command.add_argument("--episodes", type=_positive, default=episodes, help=f"how many episodes (default: {episodes})")
+    command.add_argument("--episodes", type=integer(1), default=episodes, help=f"how many episodes (default: {episodes})")
 
 
 def _add_figure(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--out", type=pathlib.Path, help=f"{_FILE} (default: a .png named after what it shows)")
-
-
-def _at_least(low: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = int(text)
-        if number < low:
-            raise argparse.ArgumentTypeError(f"must be at least {low}, got {text}")
-        return number
-
-    parse.__name__ = "whole number"  # named in the errors of argparse
-    return parse
-
-
-_positive, _natural = _at_least(1), _at_least(0)
-
-
-def _width(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
-    return number
-
-
-_width.__name__ = "number"
 
 
 def _target(text: str) -> str | int:
@@ -158,9 +147,9 @@ def _target(text: str) -> str | int:
 def _saliency(options: argparse.Namespace) -> int:
     from popgym_arcade.introspection import figures, saliency
 
+    _check_figure(options)
+    saliency.checked_target(options.target, len(environment.ACTIONS))
     agent = _load(options.folder, options.seed)
-    saliency.checked_target(options.target, agent.model.num_actions)
-    path = _figure_path(options, f"{agent.about.slug}-saliency.png")
     progress = _Progress()
     episode = _play(agent, options.episode_seed, options.steps)
     maps = saliency.maps(agent.model, episode, options.target, chunk=options.chunk, progress=progress)
@@ -173,7 +162,7 @@ def _saliency(options: argparse.Namespace) -> int:
         for action in range(agent.model.num_actions)
     ]
     _write(
-        path,
+        options.out or pathlib.Path(f"{agent.about.slug}-saliency.png"),
         figures.saliency_figure(maps, episode.frames, f"{agent.about.title}, target {options.target}"),
         ("decision", "frame", "action", "l1", "squared_l2"),
         rows,
@@ -186,26 +175,26 @@ def _density(options: argparse.Namespace) -> int:
 
     from popgym_arcade.introspection import density, figures, saliency
 
+    _check_figure(options)
     progress = _Progress()
     agents = [_load(options.folder, seed) for seed in dict.fromkeys(options.seed or [None])]
-    about = agents[0].about
-    path = _figure_path(options, f"{about.slug}-density.png")
+    about = agents[0].about._replace(seeds=tuple(agent.about.seeds[0] for agent in agents))
     curves, shares, rows = [], [], []
-    for agent in agents:
+    for seed, agent in zip(about.seeds, agents, strict=True):
         found = []
         for number in range(options.episodes):
-            progress(f"seed {agent.about.seed}: episode {number + 1} of {options.episodes}")
+            progress(f"seed {seed}: episode {number + 1} of {options.episodes}")
             episode = _play(agent, options.episode_seed, None, number)
             last = [len(episode) - 1]
             norms = saliency.recall(agent.model, episode, last, chunk=options.chunk).l1[0]
             recalled = density.recall_density(norms)
-            rows.append((agent.about.seed, number, len(episode), *density.over_tau(recalled), *density.thirds(recalled)))
+            rows.append((seed, number, len(episode), *density.over_tau(recalled), *density.thirds(recalled)))
             if np.isnan(recalled).any():
-                progress.say(f"seed {agent.about.seed}, episode {number}: the last decision depends on no frame; left out")
+                progress.say(f"seed {seed}, episode {number}: the last decision depends on no frame; left out")
             else:
                 found.append(recalled)
         if not found:
-            raise ValueError(f"no decision of the agent of seed {agent.about.seed} depends on any frame")
+            raise ValueError(f"no decision of the agent of seed {seed} depends on any frame")
         curves.append(np.stack([density.over_tau(recalled) for recalled in found]))
         shares.append(np.stack([density.thirds(recalled) for recalled in found]))
     progress.done()
@@ -219,16 +208,12 @@ def _density(options: argparse.Namespace) -> int:
     print(terminal.table(["third", "share of the recall", "standard error", "deviation between episodes"], table))
     bins = [f"tau_{(number + 0.5) / density.BINS:.4f}" for number in range(density.BINS)]
     _write(
-        path,
-        figures.density_figure(curve, thirds, _several(about.title, [agent.about.seed for agent in agents])),
+        options.out or pathlib.Path(f"{about.slug}-density.png"),
+        figures.density_figure(curve, thirds, about.title),
         ("seed", "episode", "frames", *bins, "first_third", "middle_third", "last_third"),
         rows,
     )
     return 0
-
-
-def _several(title: str, seeds: list[int]) -> str:
-    return title if len(seeds) == 1 else f"{title.rpartition(', seed')[0]}, seeds {', '.join(map(str, seeds))}"
 
 
 def _contamination(options: argparse.Namespace) -> int:
@@ -236,8 +221,8 @@ def _contamination(options: argparse.Namespace) -> int:
 
     from popgym_arcade.introspection import contamination, density, figures
 
+    _check_figure(options)
     agent = _load(options.folder, options.seed)
-    path = _figure_path(options, f"{agent.about.slug}-contamination.png")
     progress = _Progress()
     random = np.random.default_rng(options.episode_seed)
     matrices, lagged, rows = [], {}, []
@@ -271,8 +256,10 @@ def _contamination(options: argparse.Namespace) -> int:
         table.append([name, f"{moved.mean[0]:.3f}", f"{flipped.mean[0]:.3f}", f"{np.mean(kept):.1f}"])
     print(terminal.table(["change", "mean |dA| / mean |A| at once", "flipped at once", "steps to the last flip"], table))
     _write(
-        path,
-        figures.contamination_figure(matrices[0], lagged, f"{agent.about.title}, sigma {options.sigma:g}"),
+        options.out or pathlib.Path(f"{agent.about.slug}-contamination.png"),
+        figures.contamination_figure(
+            matrices[0], lagged, f"{agent.about.title}, at most {options.steps} steps, sigma {options.sigma:g}"
+        ),
         ("episode", "change", "first", "decision", "moved", "mean_advantage", "flipped", "steps_to_last_flip"),
         rows,
     )
@@ -282,24 +269,24 @@ def _contamination(options: argparse.Namespace) -> int:
 def _gap(options: argparse.Namespace) -> int:
     from popgym_arcade.introspection import figures, gap
 
-    path = _figure_path(options, "gap.png")
+    _check_figure(options)
     results, left_out = gap.read(options.runs)
     if left_out:
         print(f"not counted: {left_out} results on views that runs were not trained on")
     found = {"observability gap": gap.observability_gaps(results), "memory bias": gap.memory_biases(results)}
     if not any(found.values()):
         raise ValueError(f"there is nothing to compare: {_WANTED[0]}; {_WANTED[1]}")
-    for wanted, differences in zip(_WANTED, found.values(), strict=True):
-        if not differences:
-            print(wanted)
     rows = [(name, *difference[:-1], *difference.seeds) for name, differences in found.items() for difference in differences]
     table = [
         [f"{game}, {memory}, {name}", f"{difference:.3f}", f"{error:.3f}", f"{seeds} and {others}"]
         for name, game, memory, difference, error, _, _, seeds, others in rows
     ]
     print(terminal.table(["", "difference", "standard error", "seeds"], table))
+    for wanted, differences in zip(_WANTED, found.values(), strict=True):
+        if not differences:
+            print(f"not there: {wanted}")
     _write(
-        path,
+        options.out or pathlib.Path("gap.png"),
         figures.gap_figure(*found.values()),
         ("measure", "game", "memory", "difference", "standard_error", "first", "second", "seeds_first", "seeds_second"),
         rows,
@@ -308,9 +295,11 @@ def _gap(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from popgym_arcade.introspection import report
+    from popgym_arcade.introspection import report, subject
 
     files.check_folder(options.out)
+    if options.twin:
+        report.check_twins(*(subject.about_run(folder) for folder in (options.folder, options.twin)))
     agent = _load(options.folder, options.seed)
     twin = _load(options.twin, options.seed) if options.twin else agent.other_view()
     progress = _Progress()
@@ -346,13 +335,12 @@ def _say_if_early(played: "Episode") -> None:
         print(f"the episode ended after {len(played)} of {played.asked} steps")
 
 
-def _figure_path(options: argparse.Namespace, name: str) -> pathlib.Path:
+def _check_figure(options: argparse.Namespace) -> None:
     from popgym_arcade.introspection import figures
 
-    path = options.out or pathlib.Path(name)
+    path = options.out or pathlib.Path("figure.png")
     figures.checked_format(path)
     files.check_folder(path)
-    return path
 
 
 def _write(path: pathlib.Path, figure: Any, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -39,8 +39,8 @@ def vis_fn(grads: Sequence[np.ndarray], obs_seq: np.ndarray, config: Any, path: 
         grads: the maps, one float32[i + 1, S, S, 3] for each decision i.
         obs_seq: the frames, [n, S, S, 3], uint8 or in [0, 1].
         config: the one that was given to `get_saliency_maps`.
-        path: where to, a name that ends in .png, .pdf or .svg; if left out, a PNG named after game and memory in the
-            working directory.
+        path: where to, a name that ends in .png, .pdf or .svg; if left out, a PNG named after game, view, memory and
+            seed in the working directory.
 
     Returns:
         the figure.
@@ -114,7 +114,7 @@ def density_figure(curve: Spread, thirds: Spread, title: str) -> Figure:
         left.set(xlim=(0, 1), ylim=(0, None), xlabel="relative time τ = t / n", ylabel="recall density")
         for edge in (1 / 3, 2 / 3):
             left.axvline(edge, color=GREY, linewidth=0.5)
-        left.legend(loc="upper left", fontsize=8, frameon=False)
+        left.legend(loc="upper left", fontsize=8, edgecolor="none", framealpha=1)
         names = ("first", "middle", "last")
         error = None if np.isnan(thirds.standard_error).any() else thirds.standard_error
         bars = right.bar(names, thirds.mean, yerr=error, color=BLUE, capsize=3, width=0.7)
@@ -142,10 +142,10 @@ def contamination_figure(first: Contamination, lagged: dict[str, tuple[Spread, S
         matrix.plot(
             columns, rows, linestyle="", marker=".", color=VERMILLION, markersize=3, label="another action is chosen"
         )
-        matrix.set(xlabel="decision", ylabel="frame with noise", title="noise in one frame, first episode")
+        matrix.set(xlabel="decision", ylabel="frame with noise", title="mean |ΔA| / mean |A|, first episode")
         if len(rows):
             matrix.legend(loc="lower left", fontsize=8, frameon=False)
-        figure.colorbar(picture, ax=matrix, shrink=0.8, label="mean |ΔA| / mean |A|")
+        figure.colorbar(picture, ax=matrix, shrink=0.8)
         for colour, (name, (moved, flipped)) in zip(_COLOURS, lagged.items(), strict=False):
             for axis, curve in ((moved_axis, moved), (flipped_axis, flipped)):
                 lags = np.arange(len(curve.mean))
@@ -174,7 +174,8 @@ def gap_figure(gaps: Sequence[gap.Difference], biases: Sequence[gap.Difference])
     with _style():
         figure = Figure(figsize=(5 * len(panels), 1.6 + 0.24 * rows), layout="constrained")
         for axis, (name, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            games = [*dict.fromkeys(difference.game for difference in found if difference.game != gap.ALL), gap.ALL]
+            named = {difference.game: None for difference in found}
+            games = sorted(named, key=lambda game: game == gap.ALL)
             for number, memory in enumerate(memories):
                 mine = [difference for difference in found if difference.memory == memory]
                 offset = (number + 0.5) / len(memories) - 0.5
@@ -189,7 +190,8 @@ def gap_figure(gaps: Sequence[gap.Difference], biases: Sequence[gap.Difference])
                     label=memory,
                 )
             axis.axvline(0, color=GREY, linewidth=0.8)
-            axis.axhline(len(games) - 1.5, color=GREY, linewidth=0.5)
+            if gap.ALL in games:
+                axis.axhline(len(games) - 1.5, color=GREY, linewidth=0.5)
             axis.set_yticks(range(len(games)), games)
             axis.set(ylim=(len(games) - 0.5, -0.5), xlabel=f"{name} (± 1 standard error)")
             axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

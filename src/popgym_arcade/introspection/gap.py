@@ -12,6 +12,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from popgym_arcade.baselines.training import run
+
 NONE = "none"
 """The memory that remembers nothing, as runs call it."""
 ALL = "all games"
@@ -53,7 +55,7 @@ def observability_gaps(results: Iterable[Result]) -> list[Difference]:
 
     Returns:
         one for each game and memory that was trained on both views, in the order of `results`, and one of each memory for
-        the mean over its games.
+        the mean over its games, if there are several.
 
     Raises:
         ValueError: if a result is there twice.
@@ -75,7 +77,7 @@ def memory_biases(results: Iterable[Result]) -> list[Difference]:
 
     Returns:
         one for each game and memory for which there is a run with the memory "none", too, in the order of `results`, and
-        one of each memory for the mean over its games.
+        one of each memory for the mean over its games, if there are several.
 
     Raises:
         ValueError: if a result is there twice.
@@ -93,7 +95,7 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
     """Read the results of runs: of each run and seed that on the view it was trained on.
 
     Args:
-        folders: runs, or folders of runs.
+        folders: runs, folders of runs, or names of agents that come with the package.
 
     Returns:
         (results, how many there are on views that runs were not trained on; these are left out).
@@ -105,12 +107,11 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
     results: list[Result] = []
     left_out = 0
     for folder in folders:
-        if not folder.is_dir():
-            raise NotADirectoryError(f"{folder} is no folder of a run")
-        if not (found := sorted(folder.rglob("evaluation.json"))):
-            raise ValueError(f"{folder} has no run that was evaluated: there is no evaluation.json in it")
+        within = folder if folder.is_dir() else run.find(folder)
+        if not (found := sorted(within.rglob(run.EVALUATION))):
+            raise ValueError(f"{folder} has no run that was evaluated: there is no {run.EVALUATION} in it")
         for path in found:
-            config, evaluation = _json(path.with_name("config.json")), _json(path)
+            config, evaluation = _json(path.with_name(run.CONFIG)), _json(path)
             try:
                 own = [result for result in evaluation["results"] if bool(result["partial"]) == bool(config["partial"])]
                 results += [
@@ -169,6 +170,8 @@ def _differences(pairs: dict[tuple[str, str], tuple[_Mean, _Mean]]) -> list[Diff
     ]
     for memory in dict.fromkeys(memory for _, memory in pairs):
         games = [difference for difference in found if difference.memory == memory and difference.game != ALL]
+        if len(games) == 1:
+            continue
         found.append(
             Difference(
                 game=ALL,

@@ -12,13 +12,13 @@ import jax
 import numpy as np
 
 from popgym_arcade import pictures
+from popgym_arcade.environment import ACTIONS
 from popgym_arcade.introspection import contamination, density, saliency
 from popgym_arcade.introspection.contamination import Contamination
 from popgym_arcade.introspection.episode import Episode, Progress, play, silent
 from popgym_arcade.introspection.saliency import Recall
-from popgym_arcade.introspection.subject import Subject, from_run, subject
+from popgym_arcade.introspection.subject import About, Subject, from_run, subject
 
-ACTIONS = ("up", "down", "left", "right", "fire")
 _COLUMNS = 10  # of frames in a picture of them all
 _DRAWS = 4
 
@@ -61,11 +61,7 @@ def look(
     Raises:
         ValueError: if the two do not play the two views of one game.
     """
-    if agent.about.game != twin.about.game or agent.env.partial_obs == twin.env.partial_obs:
-        raise ValueError(
-            f"a report shows one game in both views, not {agent.about.title} beside {twin.about.title}; "
-            "the second agent must play the other view"
-        )
+    check_twins(agent.about, twin.about)
     views = []
     for one in sorted((agent, twin), key=lambda one: one.env.partial_obs):
 
@@ -80,6 +76,15 @@ def look(
         views.append(View(one, episode, recall, noise, is_guest))
     mdp, pomdp = views
     return mdp, pomdp
+
+
+def check_twins(about: About, twin: About) -> None:
+    """Raise a ValueError if two agents do not play the two views of one game."""
+    if about.game != twin.game or about.partial == twin.partial:
+        raise ValueError(
+            f"a report shows one game in both views, not {about.title} beside {twin.title}; "
+            "the second agent must play the other view"
+        )
 
 
 def html(views: Sequence[View]) -> str:
@@ -157,7 +162,7 @@ def _data(view: View) -> dict[str, Any]:
         "view": "POMDP" if view.subject.env.partial_obs else "MDP",
         "game": view.subject.about.game,
         "memory": view.subject.about.memory,
-        "seed": view.subject.about.seed,
+        "seed": view.subject.about.seeds[0],
         "guest": view.is_guest,
         "frames": length,
         "asked": episode.asked,

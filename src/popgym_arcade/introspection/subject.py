@@ -11,6 +11,8 @@ import popgym_arcade
 from popgym_arcade import baselines
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
+from popgym_arcade.baselines.training import config as configs
+from popgym_arcade.baselines.training import run as runs
 from popgym_arcade.environment import Environment
 
 _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
@@ -35,17 +37,19 @@ class About(NamedTuple):
     game: str
     partial: bool
     memory: str
-    seed: int
+    seeds: tuple[int, ...]
+    """One, or more where agents are looked at together."""
 
     @property
     def title(self) -> str:
         """What to write above a figure."""
-        return f"{self.game} ({'POMDP' if self.partial else 'MDP'}), memory {self.memory}, seed {self.seed}"
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        return f"{self.game} ({'POMDP' if self.partial else 'MDP'}), memory {self.memory}, {seeds}"
 
     @property
     def slug(self) -> str:
-        """What to call a file, e.g. `NavigatorEasy-lru`."""
-        return f"{self.game}-{self.memory}"
+        """What to call a file, e.g. `NavigatorEasy-pomdp-lru-seed0`."""
+        return f"{self.game}-{'pomdp' if self.partial else 'mdp'}-{self.memory}-seed{'-'.join(map(str, self.seeds))}"
 
 
 def subject(model: Network, config: Any) -> Subject:
@@ -83,6 +87,15 @@ def from_run(run: pathlib.Path, seed: int | None = None) -> Subject:
     return subject(*baselines.load(run, seed))
 
 
+def about_run(run: pathlib.Path) -> About:
+    """Read what is said of a run, without its agent.
+
+    Raises:
+        OSError, ValueError: if it cannot be read; see `popgym_arcade.baselines.load`.
+    """
+    return described(configs.read(runs.find(run) / runs.CONFIG))
+
+
 def described(config: Any) -> About:
     """Read what a config says; see `subject`.
 
@@ -101,4 +114,4 @@ def described(config: Any) -> About:
     popgym_arcade.make(game)  # raises for unknown names
     if not isinstance(partial, bool | np.bool_):
         raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
-    return About(game, bool(partial), SMALL if str(memory).lower() == SMALL else checked_name(memory), int(seed))
+    return About(game, bool(partial), checked_name(memory, SMALL), (int(seed),))

@@ -291,12 +291,17 @@ def _memax_layers(name: str, size: int, layers: int, key: jax.Array, window_size
     return tuple(_Memax(layer) for layer in model.layers)
 
 
-def checked_name(memory: str) -> str:
-    """Return the name of a memory in lower case, or raise if there is none such; the error names the closest."""
+def checked_name(memory: str, *others: str) -> str:
+    """Return the name of a memory as `memory_names` spells it, or raise; the error names the closest.
+
+    Args:
+        memory: in any case, with - or _.
+        others: names that are allowed, too.
+    """
     if not isinstance(memory, str):
         raise TypeError(f"memory must be a name or a constructor, got {memory!r}")
-    name = memory.lower()
-    if name not in memory_names():
-        closest = difflib.get_close_matches(name, memory_names(), n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown memory {memory!r}; did you mean {closest!r}? There are {', '.join(memory_names())}")
+    name, known = memory.lower().replace("_", "-"), sorted((*memory_names(), *others))
+    if name not in known:
+        closest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown memory {memory!r}; did you mean {closest!r}? There are {', '.join(known)}")
     return name

@@ -53,7 +53,7 @@ class _Train(Generic[A]):
 class _Resume:
     resume: pathlib.Path
     """The folder of the run."""
-    output: trainer.Options
+    output: trainer.Output
     processes: _Processes
 
 
@@ -88,7 +88,8 @@ def parse(arguments: Sequence[str]) -> Any:
     return tyro.cli(
         _Train[kind],
         prog=f"popgym-arcade train {begin.algorithm_name}",
-        description=f"Train an agent by {begin.algorithm_name.upper()}.",
+        description=f"Train an agent by {begin.algorithm_name.upper()}. "
+        "`popgym-arcade train --resume RUN` goes on with a run that was cut off.",
         args=list(arguments[1:] if name else arguments),
         default=_Train(agent=begin, output=trainer.Options(), processes=_Processes()),
         config=(tyro.conf.OmitArgPrefixes,),
@@ -130,23 +131,27 @@ def _resume(arguments: Sequence[str]) -> int:
         args=list(arguments),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    if chosen.output.run is not None:
-        raise ValueError("--resume RUN names the folder: --run is for new runs")
     devices.connect(**dataclasses.asdict(chosen.processes))
     trainer.resume(chosen.resume, chosen.output)
     return 0
 
 
-def evaluate(folder: pathlib.Path, *, partial: bool | None, episodes: int, seed: int, json_path: pathlib.Path | None) -> int:
-    """Run `popgym-arcade evaluate`: play with the agents of all seeds, greedily, and tell what came of it."""
-    if episodes < 2:
-        raise ValueError(f"--episodes must be at least 2, got {episodes}")
+def evaluate(
+    folder: pathlib.Path,
+    *,
+    partial: bool | None,
+    episodes: int,
+    seeds: Sequence[int] | None,
+    episode_seed: int,
+    json_path: pathlib.Path | None,
+) -> int:
+    """Run `popgym-arcade evaluate`: play with the agents of some or all seeds, greedily, and tell what came of it."""
     if json_path is not None:
         files.check_writable(json_path)
     config = configs.read(run.find(folder) / run.CONFIG)
-    models = {number: run.load(folder, number)[0] for number in config.seeds}
+    models = {seed: run.load(folder, seed)[0] for seed in seeds or config.seeds}
     partial = config.partial if partial is None else partial
-    played = results.returns(models, config, partial, episodes, seed)
+    played = results.returns(models, config, partial, episodes, episode_seed)
     told = results.summaries(played, partial)
     print(f"{config.title}; played in the {'POMDP' if partial else 'MDP'}, {episodes} episodes for each seed")
     header = ["seed", "mean return", "95 % interval", "min", "5 %", "25 %", "50 %", "75 %", "95 %", "max", "steps"]

@@ -12,7 +12,7 @@ import popgym_arcade
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.dqn import DQN
 from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
-from popgym_arcade.baselines.model.memory import SMALL
+from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.environment import Environment
@@ -54,6 +54,16 @@ class Config(Generic[A]):
     """How many seeds are trained, each an agent of its own."""
     algorithm: A
 
+    def __post_init__(self) -> None:
+        """Spell the names of memories in the one way.
+
+        Raises:
+            ValueError: if there is no such memory.
+        """
+        object.__setattr__(self, "memory", checked_name(self.memory, SMALL))
+        if self.capacity_of is not None:
+            object.__setattr__(self, "capacity_of", checked_name(self.capacity_of))
+
     @property
     def algorithm_name(self) -> str:
         """The name of the algorithm."""
@@ -92,7 +102,7 @@ class Config(Generic[A]):
         num_actions = self.make_env()[0].num_actions
         is_critic = isinstance(self.algorithm, PPO)
         sizes: dict[str, Any] = {"obs_size": self.obs_size, "encoder": self.encoder, "hidden_size": self.hidden_size}
-        if self.memory.lower() == SMALL:
+        if self.memory == SMALL:
             if self.window_size is not None or self.capacity_of is not None:
                 raise ValueError(f"window_size and capacity_of are for memories, not for {SMALL}")
             return (ActorCritic if is_critic else QNetwork)(num_actions, key, **sizes)
@@ -136,6 +146,8 @@ def read(path: pathlib.Path) -> Config[Any]:
     """
     try:
         return from_dict(json.loads(path.read_bytes()))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -65,7 +65,9 @@ def summary(played: Episode) -> dict[str, Any]:
 
 def histogram(total: np.ndarray, width: int = 40) -> str:
     """Draw returns as text, a line per bin."""
-    counts, edges = np.histogram(total, bins=min(10, max(1, len(np.unique(total)))))
+    if np.ptp(total) == 0:
+        return f"{total[0]:6.2f}  {'█' * width} {len(total)}"
+    counts, edges = np.histogram(total, bins=min(10, len(np.unique(total))))
     lines = []
     for count, low, high in zip(counts, edges, edges[1:], strict=False):
         lines.append(f"{low:6.2f} to {high:5.2f}  {'█' * round(width * count / counts.max()):{width}s} {count}")
@@ -81,7 +83,7 @@ def smooth(lines: list[dict[str, Any]], points: int) -> tuple[np.ndarray, np.nda
 
     Returns:
         (the middles of the intervals, in steps; the mean return in each, float[seeds, points], where no episode ended in
-        an interval between its neighbours').
+        an interval between its neighbours', before the first one NaN).
     """
     last = max(line["steps"] for line in lines)
     seeds = sorted({line["seed"] for line in lines})
@@ -95,7 +97,7 @@ def smooth(lines: list[dict[str, Any]], points: int) -> tuple[np.ndarray, np.nda
     mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     for row, known in zip(mean, count > 0, strict=True):
         if known.any():
-            row[:] = np.interp(places, places[known], row[known])
+            row[:] = np.interp(places, places[known], row[known], left=np.nan)
     return places, mean
 
 

@@ -28,7 +28,7 @@ CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 
 def name(env: str, partial: bool, algorithm: str, memory: str, seed: int) -> str:
     """Return what a run's folder is called, if its user does not say."""
-    return f"{env}-{'pomdp' if partial else 'mdp'}-{algorithm}-{memory.lower()}-seed{seed}"
+    return f"{env}-{'pomdp' if partial else 'mdp'}-{algorithm}-{memory}-seed{seed}"
 
 
 def find(run: str | pathlib.Path) -> pathlib.Path:
@@ -80,7 +80,8 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: has its training ended? train --resume {folder} goes on with it")
     try:
-        return eqx.tree_deserialise_leaves(path, config.make_network(seed)), config
+        # Of the network that the file fills the shapes are enough: its first weights would take seconds to draw.
+        return eqx.tree_deserialise_leaves(path, eqx.filter_eval_shape(config.make_network, seed)), config
     except Exception as error:  # equinox and NumPy raise whatever they meet in a damaged file
         raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {error}") from None
 

@@ -45,9 +45,7 @@ class Sweep:
         """Check names and options, before hours are spent."""
         for env in self.envs:
             popgym_arcade.make(env)
-        for memory in self.memories:
-            if memory.lower() != SMALL:
-                checked_name(memory)
+        object.__setattr__(self, "memories", [checked_name(memory, SMALL) for memory in self.memories])
         own = ("--env", "--partial", "--no-partial", "--memory", "--seed", "--num-seeds", "--run", "--resume", "--config")
         for word in self.rest:
             if word.partition("=")[0].replace("_", "-") in own:

@@ -38,11 +38,9 @@ class TrainingError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Output:
     """How a run is carried out; the agent that comes of it does not depend on this."""
 
-    run: pathlib.Path | None = None
-    """The folder for all that is written (by default runs/ and a name made of the config)."""
     num_devices: int | None = None
     """On how many devices of this process the environments are played (by default all)."""
     checkpoint_minutes: float = 5.0
@@ -51,12 +49,20 @@ class Options:
     """Write metrics for TensorBoard, too."""
     wandb: str | None = None
     """Send metrics to this project of Weights & Biases, too; WANDB_MODE=offline keeps them on this machine."""
-    resumable: bool = False
-    """If the run exists already, go on with it, so that the same command can be given again."""
     eval_episodes: int = 256
     """Episodes of each seed in the evaluation at the end."""
     video: bool = True
     """Film an episode at the end."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Output):
+    """How a new run is carried out."""
+
+    run: pathlib.Path | None = None
+    """The folder for all that is written (by default runs/ and a name made of the config)."""
+    resumable: bool = False
+    """If the run exists already, go on with it, so that the same command can be given again."""
 
 
 def default_folder(config: Config[Any]) -> pathlib.Path:
@@ -97,7 +103,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
     return training.finish()
 
 
-def resume(folder: pathlib.Path, options: Options = Options()) -> pathlib.Path:
+def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
     """Go on with a run that was cut off, from its last good checkpoint.
 
     On the same machine and devices the end is the same, bit for bit, as if nothing had happened.
@@ -112,13 +118,13 @@ def resume(folder: pathlib.Path, options: Options = Options()) -> pathlib.Path:
     if run.is_finished(folder):
         print(f"{folder} is finished", file=sys.stderr)
         return folder
-    training = _Training(config, dataclasses.replace(options, run=folder), folder, Layout(options.num_devices))
+    training = _Training(config, options, folder, Layout(options.num_devices))
     training.go_on()
     return training.finish()
 
 
 class _Training:
-    def __init__(self, config: Config[Any], options: Options, folder: pathlib.Path, layout: Layout) -> None:
+    def __init__(self, config: Config[Any], options: Output, folder: pathlib.Path, layout: Layout) -> None:
         if config.num_seeds < 1:
             raise ValueError(f"num_seeds must be at least 1, got {config.num_seeds}")
         if options.eval_episodes < 2:
@@ -130,7 +136,6 @@ class _Training:
         self.algorithm = config.algorithm
         self.total = math.ceil(self.algorithm.total_timesteps / self.algorithm.steps_per_update)
         self.env, self.params = config.make_env()
-        self.networks = [config.make_network(seed) for seed in config.seeds]
         # A CPU gains nothing from seeds that train side by side: they take turns.
         self.at_once = 1 if jax.default_backend() == "cpu" else config.num_seeds
         self.groups = [config.seeds[i : i + self.at_once] for i in range(0, config.num_seeds, self.at_once)]
@@ -138,24 +143,26 @@ class _Training:
         self._prepare()
 
     def _prepare(self) -> None:
-        structure = eqx.filter(self.networks[0], eqx.is_array, inverse=True)
+        # Shapes alone: what does not fit is refused before it is made.
+        shapes = eqx.filter_eval_shape(self.config.make_network, self.config.seed)
+        self.algorithm.check(shapes, self.layout.share)
+        first, structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+        self.structure = structure
         game = self.env, self.params
 
         def start(weights: Any, key: jax.Array, share: Share) -> Learner:
             return self.algorithm.start(eqx.combine(weights, structure), *game, key, share)
 
         def update(learner: Learner, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:
-            network = self.networks[0]
+            network = eqx.combine(learner.weights, structure)
             return self.algorithm.make_update(network, *game, key, self.layout.share)(learner)
 
-        first = eqx.filter(self.networks[0], eqx.is_array)
         whole = jax.eval_shape(lambda weights, key: start(weights, key, Share()), first, _keys([0])[0])
-        self.algorithm.check(self.networks[0], self.layout.share)
         self.like = [whole] * self.config.num_seeds
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
-        check_room(every, self.folder, self.layout)
         if self.layout.is_first:
-            files.check_writable(self.folder / ".new")
+            files.check_folder(self.folder / run.CONFIG)
+        check_room(every, self.folder, self.layout)
         share = self.layout.share
         self._start = self.layout.start(self._over_seeds(lambda weights, key: start(weights, key, share)))
         self._update = self.layout.update(self._over_seeds(update))
@@ -171,7 +178,7 @@ class _Training:
         return one
 
     def begin(self) -> None:
-        weights = [eqx.filter(network, eqx.is_array) for network in self.networks]
+        weights = [eqx.filter(self.config.make_network(seed), eqx.is_array) for seed in self.config.seeds]
         for number, seeds in enumerate(self.groups):
             place = number * self.at_once
             together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights[place : place + len(seeds)])
@@ -280,7 +287,10 @@ class _Training:
                     self.save()
                     last_save = time.monotonic()
                 if self.layout.agree(bool(stopped)):
-                    bar.write(f"stopped after update {self.updates}; train --resume {self.folder} goes on", file=sys.stderr)
+                    bar.close()
+                    if self.layout.is_first:
+                        hint = f"train --resume {self.folder} goes on"
+                        print(f"popgym-arcade: stopped after update {self.updates}; {hint}", file=sys.stderr)
                     raise KeyboardInterrupt
 
     def _check_finite(self, every: list[dict[str, float]]) -> None:
@@ -296,9 +306,7 @@ class _Training:
                 )
 
     def _write_models(self, weights: list[Any]) -> list[Any]:
-        models = [
-            eqx.combine(jax.tree.map(jnp.asarray, new), network) for new, network in zip(weights, self.networks, strict=True)
-        ]
+        models = [eqx.combine(jax.tree.map(jnp.asarray, each), self.structure) for each in weights]
         for seed, model in zip(self.config.seeds, models, strict=True):
             run.save_model(self.folder, self.config, seed, model)
         return models
