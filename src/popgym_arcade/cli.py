@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, ModuleNotFoundError) as error:
         print(f"popgym-arcade: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("popgym-arcade: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"popgym-arcade: {interrupt.args[0] if interrupt.args else 'interrupted'}", file=sys.stderr)
         return 130
 
 
@@ -113,9 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--seed",
         type=integer(0),
-        action="append",
+        nargs="+",
+        action="extend",
         dest="seeds",
-        help="the agent of this seed; may be repeated (default: all seeds of the run)",
+        help="the agents of these seeds (default: all of the run)",
     )
     command.add_argument(
         "--episode-seed", type=integer(0, (1 << 32) - 1), default=0, help="seed of the episodes (default: 0)"

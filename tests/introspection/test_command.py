@@ -45,7 +45,7 @@ def test_saliency(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_density(capsys: pytest.CaptureFixture[str]) -> None:
     name = "MineSweeperEasy-mdp-gru-seed1-2-density"
-    arguments = ["--episodes", "2", "--seed", "1", "--seed", "2"]
+    arguments = ["--episodes", "2", "--seed", "1", "2"]
     assert cli.main(["introspect", "RUN", "density", *arguments]) == 0
     out = capsys.readouterr().out
     assert "share of the recall" in out and f"wrote {name}.png and {name}.csv" in out
@@ -89,6 +89,8 @@ def test_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "wrote r.html\n"
     page = pathlib.Path("r.html").read_text()
     assert "<!doctype html>" in page and "http" not in page
+    assert cli.main(["introspect", "nowhere", "report", "-o", "r.png"]) == 1
+    assert "must end in .html" in capsys.readouterr().err
     assert cli.main(["introspect", "RUN", "report", "--twin", "RUN-again"]) == 1
     assert "the second agent must play the other view" in capsys.readouterr().err
 

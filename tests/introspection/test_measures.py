@@ -110,6 +110,9 @@ def test_contamination_of_policies() -> None:
     assert np.all(np.triu(found.moved)[np.triu_indices(4)] > 0) and not np.tril(found.moved, -1).any()
 
 
+HERE = pathlib.Path("here")
+
+
 def results() -> list[Result]:
     rows = []
     for game, shift in (("A", 0.0), ("B", 0.1)):
@@ -118,7 +121,7 @@ def results() -> list[Result]:
             ("gru", True, [0.2, 0.2, 0.5]),
             ("none", False, [0.8]),
         ):
-            rows += [Result(game, memory, partial, seed, mean + shift, 0.03) for seed, mean in enumerate(means)]
+            rows += [Result(game, memory, partial, seed, mean + shift, 0.03, HERE, {}) for seed, mean in enumerate(means)]
     return rows
 
 
@@ -135,16 +138,17 @@ def test_gaps_and_biases() -> None:
     assert one.difference == pytest.approx(-0.2) and one.seeds == (2, 1)
     # One seed alone: all that is known is the chance in its episodes.
     assert one.standard_error == pytest.approx(math.hypot(np.std([0.5, 0.7], ddof=1) / math.sqrt(2), 0.03))
-    with pytest.raises(ValueError, match=r"A \(MDP\), memory gru, seed 0 is there twice"):
+    with pytest.raises(ValueError, match=r"A \(MDP\), memory gru, seed 0 is there twice: in here and in here"):
         gap.observability_gaps(results() * 2)
     alone = [result for result in results() if result.game == "A"]  # no mean over one game
     assert gap.observability_gaps(alone) == [first] and gap.memory_biases(alone) == [one]
     assert gap.observability_gaps(results()[:2]) == [] == gap.memory_biases(results()[:2])
 
 
-def write_run(folder: pathlib.Path, memory: str, partial: bool, means: list[float]) -> None:
+def write_run(folder: pathlib.Path, memory: str, partial: bool, means: list[float], **settings: Any) -> None:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"env": "NavigatorEasy", "memory": memory, "partial": partial}))
+    config = {"env": "NavigatorEasy", "memory": memory, "partial": partial, **settings}
+    (folder / "config.json").write_text(json.dumps(config))
     shared = {"episodes": 10, "standard_error": 0.01}
     found = [{"partial": view, "seed": i, "mean": m, **shared} for i, m in enumerate(means) for view in (False, True)]
     (folder / "evaluation.json").write_text(json.dumps({"results": found}))
@@ -160,6 +164,9 @@ def test_runs_are_read(tmp_path: pathlib.Path) -> None:
         ("gru", False, 1, 0.6),
         ("gru", True, 0, 0.1),
     ]
+    assert gap.unlike(found) == {}
+    write_run(tmp_path / "longer", "none", False, [0.1], total_timesteps=9)
+    assert gap.unlike([*found, *gap.read([tmp_path / "longer"])[0]]) == {"NavigatorEasy": ["total_timesteps"]}
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no run that was evaluated"):
         gap.read([tmp_path / "empty"])

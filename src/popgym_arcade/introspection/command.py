@@ -52,7 +52,7 @@ def register(commands: Any) -> None:
 
     command = _add(measures, "density", _density, "measure how recall is spread over whole episodes")
     command.add_argument(
-        "--seed", type=integer(0), action="append", help="the agent of this seed; may be repeated (default: the run's first)"
+        "--seed", type=integer(0), nargs="+", action="extend", help="the agents of these seeds (default: the run's first)"
     )
     _add_episodes(command, 20)
     _add_figure(command)
@@ -68,9 +68,10 @@ def register(commands: Any) -> None:
     command.add_argument(
         "--prefix",
         type=integer(1),
-        action="append",
+        nargs="+",
+        action="extend",
         metavar="K",
-        help="shuffle the first K frames; may be repeated (default: a quarter and a half of each episode)",
+        help="shuffle the first K frames (default: a quarter and a half of each episode)",
     )
     _add_figure(command)
 
@@ -273,6 +274,8 @@ def _gap(options: argparse.Namespace) -> int:
     results, left_out = gap.read(options.runs)
     if left_out:
         print(f"not counted: {left_out} results on views that runs were not trained on")
+    for game, names in gap.unlike(results).items():
+        print(f"beware: the runs of {game} differ in {', '.join(names)}, too")
     found = {"observability gap": gap.observability_gaps(results), "memory bias": gap.memory_biases(results)}
     if not any(found.values()):
         raise ValueError(f"there is nothing to compare: {_WANTED[0]}; {_WANTED[1]}")
@@ -297,6 +300,8 @@ def _gap(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from popgym_arcade.introspection import report, subject
 
+    if options.out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"the name of a report must end in .html, got {options.out.name}")
     files.check_folder(options.out)
     if options.twin:
         report.check_twins(*(subject.about_run(folder) for folder in (options.folder, options.twin)))

@@ -23,6 +23,7 @@ try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("figures need matplotlib: pip install 'popgym-arcade[baselines]'") from error
 
@@ -138,6 +139,8 @@ def contamination_figure(first: Contamination, lagged: dict[str, tuple[Spread, S
         matrix, moved_axis, flipped_axis = figure.subplots(1, 3)
         relative = np.ma.masked_array(first.moved / (first.unit or 1), np.tri(len(first.moved), k=-1, dtype=bool))
         picture = matrix.imshow(relative, cmap="cividis", interpolation="nearest", aspect="equal", origin="upper")
+        for axis in (matrix.xaxis, matrix.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
         rows, columns = np.nonzero(first.flipped >= 0.5)
         matrix.plot(
             columns, rows, linestyle="", marker=".", color=VERMILLION, markersize=3, label="another action is chosen"

@@ -18,6 +18,7 @@ NONE = "none"
 """The memory that remembers nothing, as runs call it."""
 ALL = "all games"
 """What stands for the mean over games."""
+_COMPARED = ("env", "partial", "memory", "window_size", "capacity_of", "seed", "num_seeds")
 
 
 class Result(NamedTuple):
@@ -31,6 +32,10 @@ class Result(NamedTuple):
     """The mean return."""
     standard_error: float
     """Of that mean, over episodes."""
+    run: pathlib.Path
+    """Where it was found."""
+    settings: dict[str, Any]
+    """All of the run."""
 
 
 class Difference(NamedTuple):
@@ -122,6 +127,8 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
                         seed=int(result["seed"]),
                         mean=float(result["mean"]),
                         standard_error=float(result["standard_error"]),
+                        run=path.parent,
+                        settings=config,
                     )
                     for result in own
                 ]
@@ -129,6 +136,26 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
                 raise ValueError(f"{path.parent} is no run, or an incomplete one: {error!r}") from None
             left_out += len(evaluation["results"]) - len(own)
     return results, left_out
+
+
+def unlike(results: Iterable[Result]) -> dict[str, list[str]]:
+    """Return the settings in which runs of a game differ though a comparison of views and memories is not about them.
+
+    Args:
+        results: as `read` returns them.
+
+    Returns:
+        the names of settings, by game; games without any are left out.
+    """
+    games: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        games.setdefault(result.game, []).append(result.settings)
+    found = {}
+    for game, every in games.items():
+        names = {name: None for settings in every for name in settings if name not in _COMPARED}
+        if differ := [name for name in names if any(settings.get(name) != every[0].get(name) for settings in every)]:
+            found[game] = differ
+    return found
 
 
 def _json(path: pathlib.Path) -> Any:
@@ -149,9 +176,10 @@ def _means(results: Iterable[Result]) -> dict[tuple[str, str, bool], _Mean]:
     groups: dict[tuple[str, str, bool], dict[int, Result]] = {}
     for result in results:
         seeds = groups.setdefault((result.game, result.memory, result.partial), {})
-        if result.seed in seeds:
+        if twin := seeds.get(result.seed):
             view = "POMDP" if result.partial else "MDP"
-            raise ValueError(f"{result.game} ({view}), memory {result.memory}, seed {result.seed} is there twice")
+            what = f"{result.game} ({view}), memory {result.memory}, seed {result.seed}"
+            raise ValueError(f"{what} is there twice: in {twin.run} and in {result.run}")
         seeds[result.seed] = result
     return {group: _mean(list(seeds.values())) for group, seeds in groups.items()}
 

@@ -203,8 +203,10 @@ PRESETS = {"paper": _paper, "cpu": _cpu}
 
 def _closest(what: str, name: Any, known: dict[str, Any]) -> Any:
     if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown {what} {name!r}; did you mean {close!r}?")
+        close = difflib.get_close_matches(str(name), known, n=1)
+        raise ValueError(
+            f"unknown {what} {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}")
+        )
     return known[name]
 
 

@@ -10,7 +10,9 @@ checkpoints/        where to go on
 tensorboard/        the metrics again
 """
 
+import dataclasses
 import pathlib
+import re
 from typing import Any
 
 import equinox as eqx
@@ -24,6 +26,8 @@ from popgym_arcade.baselines.training.config import Config
 AGENTS = pathlib.Path(__file__).parent.parent / "agents"
 CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "evaluation.json", "curve.png", "agent.mp4"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+# How equinox writes where a leaf is: (GetAttrKey(name='encoder'), SequenceKey(idx=1)).
+_KEYS = re.compile(r"\((\w+Key\([^()]*\)(, )?)+\)")
 
 
 def name(env: str, partial: bool, algorithm: str, memory: str, seed: int) -> str:
@@ -64,7 +68,8 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         seed: which of its seeds, by default the first.
 
     Returns:
-        (model, config). `config.make_env()` makes the game that it was trained in.
+        (model, config). The config is that of this agent alone, of several seeds of a run the one that was asked for.
+        `config.make_env()` makes the game that it was trained in.
 
     Raises:
         CheckpointError: if the model is damaged or does not fit the config.
@@ -81,9 +86,11 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         raise FileNotFoundError(f"{path} is not there: has its training ended? train --resume {folder} goes on with it")
     try:
         # Of the network that the file fills the shapes are enough: its first weights would take seconds to draw.
-        return eqx.tree_deserialise_leaves(path, eqx.filter_eval_shape(config.make_network, seed)), config
+        model = eqx.tree_deserialise_leaves(path, eqx.filter_eval_shape(config.make_network, seed))
     except Exception as error:  # equinox and NumPy raise whatever they meet in a damaged file
-        raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {error}") from None
+        what = _KEYS.sub(lambda keys: ".".join(re.findall(r"=\W?(\w+)", keys[0])), str(error))
+        raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {what}") from None
+    return model, dataclasses.replace(config, seed=seed, num_seeds=1)
 
 
 def is_finished(folder: pathlib.Path) -> bool:

@@ -89,8 +89,8 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
     """
     folder = options.run or default_folder(config)
     if options.resumable and (folder / run.CONFIG).is_file():
-        if configs.read(folder / run.CONFIG) != config:
-            raise ValueError(f"{folder} is another run: {run.CONFIG} there says something else")
+        if changed := config.differences(configs.read(folder / run.CONFIG).to_dict()):
+            raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
         return resume(folder, options)
     layout = Layout(options.num_devices)
     if layout.is_first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -113,7 +113,8 @@ def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
         FileNotFoundError: if the folder is no run.
         Exception: see `train`.
     """
-    folder = run.find(folder)
+    if not (folder / run.CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} is no run: it has no {run.CONFIG}")
     config = configs.read(folder / run.CONFIG)
     if run.is_finished(folder):
         print(f"{folder} is finished", file=sys.stderr)
@@ -288,10 +289,7 @@ class _Training:
                     last_save = time.monotonic()
                 if self.layout.agree(bool(stopped)):
                     bar.close()
-                    if self.layout.is_first:
-                        hint = f"train --resume {self.folder} goes on"
-                        print(f"popgym-arcade: stopped after update {self.updates}; {hint}", file=sys.stderr)
-                    raise KeyboardInterrupt
+                    raise KeyboardInterrupt(f"stopped after update {self.updates}; train --resume {self.folder} goes on")
 
     def _check_finite(self, every: list[dict[str, float]]) -> None:
         for seed, told in zip(self.config.seeds, every, strict=True):
