@@ -23,6 +23,7 @@ from popgym_arcade.baselines.training import logs, results, run
 HERE = pathlib.Path(__file__).parent
 PAGE = HERE / "training.md"
 BEGIN, END = "<!-- made by docs/learning.py -->\n", "<!-- end -->\n"
+COLUMNS = 3
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 # Student's t at 97.5 %, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
@@ -69,8 +70,11 @@ def curves(runs: dict[pathlib.Path, Any]) -> bytes:
     """Draw training returns by steps, a panel for each game and view, a colour for each memory; a PNG."""
     panels = list(dict.fromkeys((config.env, config.partial) for config in runs.values()))
     memories = list(dict.fromkeys(config.memory for config in runs.values()))
-    figure = Figure(figsize=(3.6 * len(panels), 3.2), layout="constrained")
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    columns = min(len(panels), COLUMNS)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.2 * rows), layout="constrained")
+    for number, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(rows, columns, number)
         for folder, config in runs.items():
             if (config.env, config.partial) == panel:
                 colour = COLOURS[memories.index(config.memory)]

@@ -180,7 +180,8 @@ def gap_figure(gaps: Sequence[gap.Difference], biases: Sequence[gap.Difference])
             named = {difference.game: None for difference in found}
             games = sorted(named, key=lambda game: game == gap.ALL)
             for number, memory in enumerate(memories):
-                mine = [difference for difference in found if difference.memory == memory]
+                if not (mine := [difference for difference in found if difference.memory == memory]):
+                    continue
                 offset = (number + 0.5) / len(memories) - 0.5
                 axis.errorbar(
                     [difference.difference for difference in mine],
