@@ -10,6 +10,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
@@ -294,6 +295,17 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (damaged / "config.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match=r"memory\.map_in\.weight has changed shape"):
         baselines.load(damaged, 1)
+    (damaged / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="must name an algorithm"):
+        baselines.load(damaged)
+    (damaged / "config.json").write_text(json.dumps(other | {"env": "NavEasy"}))
+    with pytest.raises(ValueError, match="^unknown environment 'NavEasy'"):
+        baselines.load(damaged)
+    model, config = baselines.load(trained)
+    run.save_model(damaged, config, 0, jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), model))
+    (damaged / "config.json").write_text(json.dumps(config.to_dict()))
+    with pytest.raises(CheckpointError, match="not finite"):
+        baselines.load(damaged)
     (damaged / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json is damaged"):
         baselines.load(damaged)
@@ -337,6 +349,9 @@ def test_resuming_from_the_last_good_checkpoint(
     assert steps == [64, 64, 128, 128, 192, 192]
     assert cli.main(["train", "--resume", str(folder)]) == 0
     assert "is finished" in capsys.readouterr().err
+    (folder / "model-1.eqx").unlink()  # a lost agent is made again
+    assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
+    assert_same(weights(folder, 1), weights(trained, 1))
 
 
 def test_foreign_checkpoints(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -243,6 +243,9 @@ def test_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded == [(pathlib.Path("RUN"), 1)]
     with pytest.raises(ValueError, match="cannot be combined with"):
         report.show((known.small("gru"), CONFIG), 2, seed=1)
+    not_an_agent: Any = known.small("gru")
+    with pytest.raises(TypeError, match="agent must be a run or \\(model, config\\), got QNetworkRNN"):
+        report.show(not_an_agent)
 
 
 def test_both_views_of_one_game() -> None:

@@ -132,8 +132,10 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
                     )
                     for result in own
                 ]
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path.parent} is no run, or an incomplete one: {error!r}") from None
+            except KeyError as error:
+                raise ValueError(f"{path.parent} is no run, or an incomplete one: there is no {error}") from None
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path.parent} is no run, or a damaged one: {error}") from None
             left_out += len(evaluation["results"]) - len(own)
     return results, left_out
 

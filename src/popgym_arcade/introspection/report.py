@@ -138,8 +138,11 @@ def show(
         height: in pixels.
 
     Raises:
+        TypeError: if agent is neither.
         ValueError: if a seed is given beside (model, config), or the model does not fit the config.
     """
+    if not isinstance(agent, str | pathlib.Path) and not (isinstance(agent, tuple) and len(agent) == 2):
+        raise TypeError(f"agent must be a run or (model, config), got {type(agent).__name__}")
     if isinstance(agent, tuple):
         if seed is not None:
             raise ValueError("seed says which agent of a run to show: it cannot be combined with (model, config)")

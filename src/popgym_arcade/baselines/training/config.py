@@ -123,8 +123,10 @@ def from_dict(content: Any) -> Config[Any]:
     """
     if not isinstance(content, dict):
         raise ValueError("a config must be an object of names and values")
+    if "algorithm" not in content:
+        raise ValueError("a config must name an algorithm")
     settings = dict(content)
-    kind = _closest("algorithm", settings.pop("algorithm", None), ALGORITHMS)
+    kind = _closest("algorithm", settings.pop("algorithm"), ALGORITHMS)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     own = {field.name: field for field in dataclasses.fields(Config) if field.name != "algorithm"}
     for name, value in settings.items():

@@ -16,6 +16,8 @@ import re
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 
 from popgym_arcade import files
 from popgym_arcade.baselines.checkpoint import CheckpointError
@@ -84,15 +86,21 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
     path = model_path(folder, config, seed)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: has its training ended? train --resume {folder} goes on with it")
+    # Of the network that the file fills the shapes are enough: its first weights would take seconds to draw.
+    shapes = eqx.filter_eval_shape(config.make_network, seed)
     try:
-        # Of the network that the file fills the shapes are enough: its first weights would take seconds to draw.
-        model = eqx.tree_deserialise_leaves(path, eqx.filter_eval_shape(config.make_network, seed))
+        model = eqx.tree_deserialise_leaves(path, shapes)
     except Exception as error:  # equinox and NumPy raise whatever they meet in a damaged file
         what = _KEYS.sub(lambda keys: ".".join(re.findall(r"=\W?(\w+)", keys[0])), str(error))
         raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {what}") from None
+    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))):
+        raise CheckpointError(f"{path} is damaged: it holds weights that are not finite")
     return model, dataclasses.replace(config, seed=seed, num_seeds=1)
 
 
 def is_finished(folder: pathlib.Path) -> bool:
-    """Whether training has come to its end: the evaluation is written last."""
-    return (folder / EVALUATION).is_file()
+    """Whether training has come to its end, and all agents are there: the evaluation is written last."""
+    if not (folder / EVALUATION).is_file():
+        return False
+    config = configs.read(folder / CONFIG)
+    return all(model_path(folder, config, seed).is_file() for seed in config.seeds)
