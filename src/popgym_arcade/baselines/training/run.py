@@ -17,7 +17,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from popgym_arcade import files
 from popgym_arcade.baselines.checkpoint import CheckpointError
@@ -93,7 +93,7 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
     except Exception as error:  # equinox and NumPy raise whatever they meet in a damaged file
         what = _KEYS.sub(lambda keys: ".".join(re.findall(r"=\W?(\w+)", keys[0])), str(error))
         raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {what}") from None
-    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))):
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))):
         raise CheckpointError(f"{path} is damaged: it holds weights that are not finite")
     return model, dataclasses.replace(config, seed=seed, num_seeds=1)
 
