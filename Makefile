@@ -33,7 +33,7 @@ lint: $(VENV)/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/demo
-	$(BIN)/python docs/make.py
+	$(BIN)/python -m docs.make
 
 benchmark: $(VENV)/demo
 	$(BIN)/python benchmarks/compare.py

@@ -1,18 +1,18 @@
-"""Make the gallery and the games' pages: `python docs/make.py` (some minutes), or with names of games, of those alone.
+"""Make the gallery and the games' pages: `python -m docs.make` (some minutes), or with names of games, of those alone.
 
 It plays every game, with the expert and at random, and writes
 
-    docs/games/returns.json     what both players reach, measured
     docs/gallery/*.gif          an episode of each, seen by both twins; one of the example in docs/your-own-game.md, too
-    docs/games/*.md             a page per game and an index, from the docstrings of the games and the figures above
+    docs/games/*.md, *.svg      a page per game and an index, from the docstrings of the games and the returns that
+                                `python benchmarks/references.py measure` has measured
+    docs/memory.md              what memory is worth in each game
 
-`python docs/make.py --pages` writes the last of these alone, in a second. Tests compare the pages with the code.
+`python -m docs.make --pages` writes all but the gallery, in a second. Tests compare the pages with the code.
 """
 
 import argparse
 import ast
 import inspect
-import json
 import pathlib
 import re
 import textwrap
@@ -23,24 +23,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade import environments, experts, files, pictures, terminal
+from docs import scale
+from popgym_arcade import environments, experts, files, pictures, scores, terminal
 from popgym_arcade.environment import LEVELS, Environment
 from popgym_arcade.graphics import font, palette, shapes
 
 DOCS = pathlib.Path(__file__).parent
 GALLERY, PAGES = DOCS / "gallery", DOCS / "games"
-RETURNS = PAGES / "returns.json"
+MEMORY = DOCS / "memory.md"
 OWN_GAME = DOCS / "your-own-game.md"
 PLAYERS = {"expert": experts.expert, "random": experts.random_player}
 Game = type[Environment[Any, Any]]
 
-EPISODES = 1_000
-"""Episodes behind each figure."""
 _CANDIDATES = 63
 _HALF = 100  # frames from the start of a long episode, and from its end
 _OBS_SIZE = 128
 _PAUSE = 1_200  # milliseconds, on the first frame and on the last one
-_MADE = "<!-- Made by docs/make.py from the docstrings of the code and from returns.json: edit those. -->"
+_MADE = "<!-- Made by docs/make.py from the docstrings of the code and from players/returns.json: edit those. -->"
 
 
 def main() -> None:
@@ -65,17 +64,10 @@ def main() -> None:
 
 
 def _play(game: Game) -> None:
-    """Measure and film a game."""
-    figures = json.loads(RETURNS.read_text()) if RETURNS.exists() else {}
+    """Film a game."""
     for player in PLAYERS:
-        for level in game.difficulties:
-            env = game(difficulty=level)
-            terminal.show_progress(f"{env.name}, {player}: playing {EPISODES} episodes")
-            figures.setdefault(env.name, {})[player] = measure(env, player, EPISODES, seed=0)
         terminal.show_progress(f"{game.__name__}, {player}: filming")
         _write(GALLERY / f"{slug(game)}-{player}.gif", film(game(obs_size=_OBS_SIZE), player))
-    ordered = {name: figures[name] for name in _ids() if name in figures}
-    _write(RETURNS, (json.dumps(ordered, indent=1) + "\n").encode())
 
 
 def _write(path: pathlib.Path, content: bytes) -> None:
@@ -83,32 +75,9 @@ def _write(path: pathlib.Path, content: bytes) -> None:
         files.write_whole(path, content)
 
 
-def _ids() -> list[str]:
-    return [game.__name__ + level for game in environments.GAMES for level in game.difficulties]
-
-
 def slug(game: Game) -> str:
     """The name of a game's page and of its animations: that of its module."""
     return game.__module__.rpartition(".")[2]
-
-
-# Figures.
-
-
-def measure(env: Environment[Any, Any], player: str, episodes: int, seed: int) -> dict[str, float]:
-    """Play episodes and return the figures of their returns and lengths."""
-    policy = PLAYERS[player](env)
-    play = jax.jit(jax.vmap(lambda key: experts.play(env, policy, key)))
-    played = play(jax.random.split(jax.random.key(seed), episodes))
-    totals = np.asarray(played.total, np.float64)
-    found = {
-        "mean": totals.mean(),
-        "standard_error": totals.std(ddof=1) / np.sqrt(episodes),
-        "lowest": totals.min(),
-        "highest": totals.max(),
-        "mean_length": np.asarray(played.length).mean(),
-    }
-    return {"episodes": episodes} | {name: round(float(value), 5) for name, value in found.items()}
 
 
 # Films.
@@ -173,17 +142,30 @@ def blocks(page: pathlib.Path) -> list[str]:
 
 
 def pages() -> dict[pathlib.Path, str]:
-    """Write the text of all pages, by their paths."""
-    figures = json.loads(RETURNS.read_text())
-    written = {PAGES / f"{slug(game)}.md": _page(game, figures) for game in environments.GAMES}
-    return written | {PAGES / "README.md": _index(figures)}
+    """Write the text of all pages and of their pictures, by their paths."""
+    written = {}
+    for game in environments.GAMES:
+        written[PAGES / f"{slug(game)}.md"] = _page(game)
+        rows = [(level, scores.references(game.__name__ + level)) for level in game.difficulties]
+        written[PAGES / f"{slug(game)}.svg"] = scale.lines(rows)
+    easy = [(game.__name__, scores.references(game.__name__ + LEVELS[0])) for game in environments.GAMES]
+    return written | {PAGES / "README.md": _index(), PAGES / "all.svg": scale.lines(easy), MEMORY: _memory()}
 
 
 _FRAMES = ("MDP frame", "POMDP frame")
-_NOT_RULES = {*_FRAMES, "Memory", "Winning", "Source"}
+_LENGTH = "Memory length"
+_NOT_RULES = {*_FRAMES, "Memory", _LENGTH, "Winning", "Source"}
+_WHO = {
+    "random": "takes all five actions with the same probability",
+    "blind": "takes the actions of one fixed script in every episode, the best one found",
+    "memoryless": "sees the present frame of the POMDP alone, the score included: the best policy found",
+    "memory": "remembers all that the frames of the POMDP have shown",
+    "expert": "sees the whole state",
+}
+_BOUNDS = "What was found for the blind and the memoryless player are lower bounds of what can be had that way."
 
 
-def _page(game: Game, figures: dict[str, Any]) -> str:
+def _page(game: Game) -> str:
     env = game()
     summary, told = sections(game)
     rules = {label: text for label, text in told.items() if label not in _NOT_RULES}
@@ -193,7 +175,8 @@ def _page(game: Game, figures: dict[str, Any]) -> str:
     parts = [
         _MADE,
         f"# {game.__name__}",
-        f"{summary} Names: {', '.join(f'`{game.__name__}{level}`' for level in game.difficulties)}.",
+        f"{summary} Names: {', '.join(f'`{game.__name__}{level}`' for level in game.difficulties)}. Version of the rules: "
+        f"{game.version}.",
         _table(["The expert", "A random player"], [films]),
         f"One episode of `{env.name}` each, in both views: the one of median length among {_CANDIDATES}. Of one longer than "
         f"{2 * _HALF} frames there are the first {_HALF} and the last {_HALF}.",
@@ -206,12 +189,14 @@ def _page(game: Game, figures: dict[str, Any]) -> str:
         _definitions({label: told[label] for label in _FRAMES}),
         "## What must be remembered",
         _sentence(told["Memory"]),
+        f"**How long.** {_sentence(told[_LENGTH])}",
         "## How to win",
         _sentence(told["Winning"]),
         "## Returns",
-        _returns(game, figures),
-        "The expert sees the whole state; the random player takes all five actions with the same probability. Returns are "
-        f"undiscounted, {_episodes(figures)} each; ± is the standard error of the mean.",
+        f"![Mean returns of the reference players in {game.__name__}]({slug(game)}.svg)",
+        _returns(game),
+        f"{_players()} {_BOUNDS} The bar in the picture is [what memory is worth](../memory.md). Returns are undiscounted, "
+        f"{_episodes(game)} each, with 95 % intervals.",
         "## Numbers",
         _numbers(game),
         "Numbers under `params` can be changed with `params.replace(...)`, the others follow from the difficulty.",
@@ -224,24 +209,26 @@ def _page(game: Game, figures: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _index(figures: dict[str, Any]) -> str:
+def _index() -> str:
     rows = []
     for game in environments.GAMES:
-        reached = figures[game.__name__ + LEVELS[0]]
+        reached = scores.references(game.__name__ + LEVELS[0])
         page, name = f"{slug(game)}.md", game.__name__
         rows.append(
             [
                 f"[![{name}](../gallery/{slug(game)}-expert.gif)]({page})",
                 f"**[{name}]({page})**<br>{sections(game)[0]}",
-                *(f"{_number(reached[player]['mean'], 2)}" for player in PLAYERS),
+                *(_number(reached[player].mean, 2) for player in scores.PLAYERS),
             ]
         )
     parts = [
         _MADE,
         "# The games",
         "In each animation the expert plays; the MDP is on the left and its twin, the POMDP, on the right. The last columns "
-        f"are mean returns of the expert and of a random player in `{LEVELS[0]}`, {_episodes(figures)} each.",
-        _table(["", "", "expert", "random"], rows),
+        f"are mean returns of the reference players in `{LEVELS[0]}`.",
+        _table(["", "", *scores.PLAYERS], rows),
+        "![Mean returns of the reference players in all games](all.svg)",
+        f"{_players()} {_BOUNDS} [Does it need memory?](../memory.md) tells how they were found, and has all difficulties.",
         f"Each game comes in {', '.join(f'`{level}`' for level in LEVELS)}; its name is put together of both, as in "
         f"`{environments.GAMES[-1].__name__}{LEVELS[-1]}`.",
         "**Actions.** `0` up, `1` down, `2` left, `3` right, `4` fire; those that a game has no use for do nothing.",
@@ -249,6 +236,40 @@ def _index(figures: dict[str, Any]) -> str:
         "**Your own.** [Write your own game](../your-own-game.md).",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _memory() -> str:
+    """The page that explains the sixth promise, with its tables made anew."""
+    rows, keeping = [], []
+    for game in environments.GAMES:
+        for level in game.difficulties:
+            found = scores.references(game.__name__ + level)
+            floor, one = scores.scale(game.__name__ + level, partial_obs=True)
+            means = [_number(found[player].mean) for player in (*scores.PLAYERS, "best")]
+            rows.append([f"[{game.__name__}{level}](games/{slug(game)}.md)", *means, f"**{_number(one - floor)}**"])
+        told = sections(game)[1]
+        link = f"[{game.__name__}](games/{slug(game)}.md)"
+        keeping.append([link, *(_sentence(told[label], "games/") for label in (_LENGTH, "Memory"))])
+    parts = {
+        "players": "\n".join(f"- The **{name}** player {what}." for name, what in _WHO.items()),
+        "returns": _table(["", *scores.PLAYERS, "memory, shown the MDP", "memory is worth"], rows),
+        "lengths": _table(["", "how long", "what must be kept"], keeping),
+    }
+    return _filled(MEMORY, parts)
+
+
+def _filled(page: pathlib.Path, parts: dict[str, str]) -> str:
+    """The text of a page in which the parts between comments that name them are made anew."""
+    text = page.read_text()
+    for name, part in parts.items():
+        start, end = f"<!-- made: {name} -->\n", "\n<!-- end -->"
+        before, _, after = text.partition(start)
+        text = f"{before}{start}{part}{after[after.index(end) :]}"
+    return text
+
+
+def _players() -> str:
+    return " ".join(f"The {name} player {what}." for name, what in _WHO.items()).replace("The expert player", "The expert")
 
 
 def sections(game: Game) -> tuple[str, dict[str, str]]:
@@ -273,18 +294,19 @@ def field_docs(cls: type) -> dict[str, str]:
     return docs
 
 
-def _returns(game: Game, figures: dict[str, Any]) -> str:
+def _returns(game: Game) -> str:
     rows = []
     for level in game.difficulties:
-        for player, found in figures[game.__name__ + level].items():
-            mean = f"{_number(found['mean'])} ± {_number(found['standard_error'])}"
-            spread = f"{_number(found['lowest'])} to {_number(found['highest'])}"
-            rows.append([level, player, mean, spread, f"{found['mean_length']:.0f}"])
-    return _table(["", "player", "mean return", "lowest to highest", "mean steps"], rows)
+        for player in scores.PLAYERS:
+            found = scores.references(game.__name__ + level)[player]
+            spread = f"{_number(found.lowest)} to {_number(found.highest)}"
+            interval = f"{_number(found.low)} to {_number(found.high)}"
+            rows.append([level, player, _number(found.mean), interval, spread, f"{found.mean_length:.0f}"])
+    return _table(["", "player", "mean return", "95 % interval", "lowest to highest", "mean steps"], rows)
 
 
-def _episodes(figures: dict[str, Any]) -> str:
-    counts = {found["episodes"] for players in figures.values() for found in players.values()}
+def _episodes(game: Game) -> str:
+    counts = {found.episodes for level in game.difficulties for found in scores.references(game.__name__ + level).values()}
     return f"{' or '.join(f'{count:,}' for count in sorted(counts))} episodes"
 
 
@@ -308,10 +330,10 @@ def _number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, folder: str = "") -> str:
     """Begin with a capital, and let games that are mentioned be links."""
     for game in environments.GAMES:
-        text = text.replace(f"`{game.__name__}`", f"[{game.__name__}]({slug(game)}.md)")
+        text = text.replace(f"`{game.__name__}`", f"[{game.__name__}]({folder}{slug(game)}.md)")
     return text[0].upper() + text[1:]
 
 

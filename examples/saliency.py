@@ -15,7 +15,7 @@ from popgym_arcade.baselines.utils import get_saliency_maps, vis_fn
 def main() -> None:
     """Load an agent, map its decisions, draw them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run", nargs="?", default="cartpole-lru", metavar="RUN", help="the folder that training wrote")
+    parser.add_argument("run", nargs="?", default="skittles-lru", metavar="RUN", help="the folder that training wrote")
     parser.add_argument("--steps", type=int, default=10, help="how many decisions (default: 10)")
     parser.add_argument("--out", type=pathlib.Path, help="the picture (default: named after game and memory)")
     options = parser.parse_args()

@@ -56,6 +56,14 @@ class State(_Replace):
     """The undiscounted return so far in percent, rounded (see `percent`), int32[]. Public."""
 
 
+@pytree
+class Glimpse(_Replace):
+    """What one frame tells, and no more. Games add their own fields; what a view hides reads as if it were not there."""
+
+    score: jax.Array
+    """The return so far in percent, int32[]."""
+
+
 S = TypeVar("S", bound=State)
 P = TypeVar("P", bound=Params)
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -114,6 +122,9 @@ class Environment(abc.ABC, Generic[S, P]):
     difficulties: ClassVar[tuple[str, ...]] = ("",)
     """The difficulties a game offers; one without a name, unless it says otherwise."""
 
+    version: ClassVar[int] = 0
+    """The version of the rules. It rises whenever returns measured under the former ones stop being comparable."""
+
     steps_per_second: ClassVar[float | None] = None
     """The pace at which a person plays a game that runs by itself; None, if it waits for the player."""
 
@@ -165,6 +176,10 @@ class Environment(abc.ABC, Generic[S, P]):
         """Return the frame, uint8[obs_size, obs_size, 3], that `partial_obs` asks for."""
 
     # What a game may write, too.
+
+    def glimpse(self, state: S) -> Glimpse:
+        """Return what the frame of this view tells of a state, as a program could read it from the pixels at 128 px."""
+        raise LookupError(f"{self.name} does not say what its frames tell: it does not define glimpse")
 
     def expert_action(self, key: jax.Array, state: S, params: P) -> jax.Array:
         """Return the action, int32[], of a player that may look at the whole state; see `popgym_arcade.experts`."""

@@ -57,24 +57,43 @@ def play(env: Environment[Any, Any], policy: Policy, key: jax.Array, params: Any
         env: either view of a game; the episode is the same.
         policy: (key, state, params) -> action.
         key: one JAX random key.
-        params: the numbers of the game, `default_params` if left out.
+        params: the parameters of the game, `default_params` if left out.
+    """
+    return play_with_memory(env, (), lambda key, memory, *seen: (memory, policy(key, *seen)), key, params)
+
+
+def play_with_memory(
+    env: Environment[Any, Any],
+    memory: Any,
+    act: Callable[[jax.Array, Any, Any, Any], tuple[Any, jax.Array]],
+    key: jax.Array,
+    params: Any = None,
+) -> Episode:
+    """Play one episode as `play` does, with a policy that keeps a memory.
+
+    Args:
+        env: either view of a game; the episode is the same.
+        memory: what the policy remembers at the start, a pytree of arrays.
+        act: (key, memory, state, params) -> (memory, action); it keeps the memory's shapes and dtypes.
+        key: one JAX random key.
+        params: the parameters of the game, `default_params` if left out.
     """
     params = env.default_params if params is None else params
     key_start, key_play = jax.random.split(key)
     _, state = env.reset(key_start, params)
     no = jnp.zeros((), bool)
 
-    def goes_on(carry: tuple[Any, Episode]) -> jax.Array:
-        _, episode = carry
+    def goes_on(carry: tuple[Any, Any, Episode]) -> jax.Array:
+        episode = carry[-1]
         return ~(episode.terminated | episode.truncated)
 
-    def turn(carry: tuple[Any, Episode]) -> tuple[Any, Episode]:
-        state, episode = carry
+    def turn(carry: tuple[Any, Any, Episode]) -> tuple[Any, Any, Episode]:
+        state, memory, episode = carry
         key_action, key_step = jax.random.split(jax.random.fold_in(key_play, episode.length))
-        action = policy(key_action, state, params)
+        memory, action = act(key_action, memory, state, params)
         _, state, reward, _, info = env.step_env(key_step, state, action, params)
-        return state, Episode(episode.total + reward, episode.length + 1, info["terminated"], info["truncated"])
+        episode = Episode(episode.total + reward, episode.length + 1, info["terminated"], info["truncated"])
+        return state, memory, episode
 
     start = Episode(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), no, no)
-    _, episode = jax.lax.while_loop(goes_on, turn, (state, start))
-    return episode
+    return jax.lax.while_loop(goes_on, turn, (state, memory, start))[-1]

@@ -15,9 +15,13 @@ from jax.tree_util import keystr
 from popgym_arcade import experts
 from popgym_arcade.environment import Environment
 from popgym_arcade.graphics import Grid, Readout
+from popgym_arcade.players import search
+from popgym_arcade.players.player import Player, play
 
 _ENVS = 16
 _STEPS = 48
+_WORTH = 0.3
+"""What memory must be worth, in the POMDP of every game."""
 
 Decoder = Callable[[np.ndarray], Mapping[str, Any]]
 Resampler = Callable[[jax.Array, Any], Any]
@@ -54,13 +58,14 @@ def check_environment(
     resample_hidden: Resampler | None = None,
     decode: Decoder | None = None,
     expert: experts.Policy | None = None,
+    memory_player: Player | None = None,
 ) -> Report:
     """Check that a game keeps the promises of its two views.
 
     Always checked: types and shapes, the two views being one game (promise 1), observations as functions of the state
     (2), auto-reset, the clock, the score, the range of returns, and that all randomness comes from the keys, each used
-    once. With the functions given also: that the MDP frame is sufficient (3), that the POMDP frame hides (4), and that
-    every episode can be won (5).
+    once. With the functions given also: that the MDP frame is sufficient (3), that the POMDP frame hides (4), that every
+    episode can be won (5), and that memory pays (6).
 
     Args:
         env: either view of the game. A small `obs_size` is checked faster.
@@ -70,6 +75,8 @@ def check_environment(
             their names. Entries that the frame does not tell are masked (`numpy.ma`), numbers read up to some precision
             are given as `Near`.
         expert: (key, state, params) -> action; must reach `env.best_return` in every episode.
+        memory_player: sees the glimpses of the POMDP (the game must define `glimpse`); must get 0.3 more than the best
+            blind and the best memoryless player that cheap searches find. It takes a minute.
 
     Returns:
         what was checked and what was not; print it.
@@ -86,6 +93,8 @@ def check_environment(
     for name, helper in {"resample_hidden": resample_hidden, "decode": decode, "expert": expert}.items():
         if helper is not None and not callable(helper):
             raise TypeError(f"{name} must be a function, got {helper!r}")
+    if memory_player is not None and not isinstance(memory_player, Player):
+        raise TypeError(f"memory_player must be a popgym_arcade.players.Player, got {memory_player!r}")
     mdp, pomdp = (env.twin, env) if env.partial_obs else (env, env.twin)
     checked: list[str] = []
     not_checked: list[str] = []
@@ -136,6 +145,11 @@ def check_environment(
         checked.append("promise 5: every episode can be won")
     else:
         not_checked.append("promise 5: every episode can be won (give expert)")
+    if memory_player is not None:
+        found = _check_memory_pays(pomdp, params, memory_player)
+        checked.append(f"promise 6: memory pays; {found}")
+    else:
+        not_checked.append("promise 6: memory pays (give memory_player)")
     return Report(tuple(checked), tuple(not_checked))
 
 
@@ -485,3 +499,26 @@ def _check_expert(env: Environment[Any, Any], params: Any, expert: experts.Polic
         f"the expert misses the best return in {len(short)} of {len(keys)} episodes, "
         f"for example {float(episodes.total[short[:1]].sum()):.4f} instead of {float(best[short[:1]].sum()):.4f}",
     )
+
+
+def _check_memory_pays(pomdp: Environment[Any, Any], params: Any, player: Player) -> str:
+    horizon = min(int(np.max(params.max_steps_in_episode)), 256)
+    searches = {"blind": (search.scripts(horizon), 0.1), "memoryless": (search.tables(4_096), 0.1)}
+    found = {
+        name: search.search(
+            pomdp,
+            policy,
+            jax.random.key(12),
+            iterations=32,
+            episodes=128,
+            horizon=horizon,
+            learning_rate=rate,
+            validation=512,
+            params=params,
+        ).total
+        for name, (policy, rate) in searches.items()
+    }
+    remembering = float(jax.jit(jax.vmap(lambda key: play(pomdp, player, key, params).total))(_keys(11, 512)).mean())
+    told = f"memory player {remembering:.2f}, memoryless {found['memoryless']:.2f}, blind {found['blind']:.2f}"
+    _require(remembering - max(found.values()) >= _WORTH, f"memory must be worth {_WORTH} in the POMDP: {told}")
+    return told

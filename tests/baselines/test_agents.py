@@ -11,9 +11,9 @@ AGENTS = sorted(path.parent.name for path in run.AGENTS.glob("*/config.json"))
 
 
 def test_there_is_one() -> None:
-    assert "cartpole-lru" in AGENTS
-    with pytest.raises(FileNotFoundError, match="cartpole-lru"):
-        baselines.load("cartpole-lur")
+    assert "skittles-lru" in AGENTS
+    with pytest.raises(FileNotFoundError, match="skittles-lru"):
+        baselines.load("skittles-lur")
 
 
 @pytest.mark.parametrize("name", AGENTS)

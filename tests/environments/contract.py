@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import scipy.stats
 
 from popgym_arcade import experts
 from popgym_arcade.environment import Environment
-from popgym_arcade.testing import Decoder, Resampler, check_environment
+from popgym_arcade.testing import Decoder, Near, Resampler, check_environment
 
 # The decoders read frames of the default size and of the smallest one, where glyphs are hardest to tell apart.
 SIZES = {"Easy": 128, "Medium": 64, "Hard": 64}
@@ -25,6 +25,35 @@ def check(
     env = dataclasses.replace(env, obs_size=SIZES[env.difficulty])
     report = check_environment(env, decode=decoder(env), resample_hidden=resampler(env), expert=experts.expert(env))
     assert not report.not_checked
+
+
+Reader = Callable[[np.ndarray], Mapping[str, Any]]
+
+
+def check_glimpses(env: Environment[Any, Any], reader: Callable[[Any], Reader]) -> None:
+    """Compare what both views say that their frames tell with what a program reads from the pixels at 128 px.
+
+    Args:
+        env: either view.
+        reader: view -> (frame -> the fields of its glimpses, by their names; numbers read to a pixel as `Near`).
+    """
+    env = dataclasses.replace(env, obs_size=128)
+    seen = [step.before for step in rollout(env)]
+    starts = [state for state in seen if state.time == 0][:8]
+    states = jax.tree.map(lambda *leaves: np.stack(leaves), *starts, *seen[:: len(seen) // 56][: 64 - len(starts)])
+    for view in (env, env.twin):
+        glimpses = jax.tree.map(np.asarray, jax.jit(jax.vmap(view.glimpse))(states))
+        frames = np.asarray(jax.jit(jax.vmap(view.get_obs))(states))
+        read = reader(view)
+        for number, frame in enumerate(frames):
+            told = read(frame)
+            assert told.keys() == vars(glimpses).keys()
+            for name, value in told.items():
+                truth = getattr(glimpses, name)[number]
+                if isinstance(value, Near):
+                    assert np.all(np.abs(value.value - truth) <= value.within), name
+                else:
+                    assert np.array_equal(value, truth), f"{name}: read {value}, but the glimpse has {truth}"
 
 
 @dataclasses.dataclass(frozen=True)

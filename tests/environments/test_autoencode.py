@@ -11,22 +11,35 @@ from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
 from tests.environments import contract
 
 
-def decoder(env: AutoEncode) -> Decoder:
+def reader(env: AutoEncode) -> contract.Reader:
     table = env._table
 
-    def decode(frame: np.ndarray) -> dict[str, Any]:
+    def read(frame: np.ndarray) -> dict[str, Any]:
         history = read_grid(table.history, frame).ravel()
-        seen = np.count_nonzero(history)
-        shown = int(read_grid(table.left_card, frame)[0, 0])
-        assert shown in (0, history[seen - 1])
-        score = read_text(table.screen.score_readout, frame) - 999
         return {
-            "score": score,
-            "deck": np.ma.masked_array((history - 1) % SUITS, history == 0),
-            "watched": seen - 1 if shown else env.cards,
-            "played": np.count_nonzero(history > SUITS),
+            "score": read_text(table.screen.score_readout, frame) - 999,
+            "card": int(read_grid(table.left_card, frame)[0, 0]) - 1,
             "choice": int(read_grid(table.right_card, frame)[0, 0]) - 1,
-            "right": round(score * env.cards / 100),
+            "history": np.where(history > 0, (history - 1) % SUITS, -1),
+            "crossed": history > SUITS,
+        }
+
+    return read
+
+
+def decoder(env: AutoEncode) -> Decoder:
+    def decode(frame: np.ndarray) -> dict[str, Any]:
+        told = reader(env)(frame)
+        history, card = told["history"], told["card"]
+        seen = np.count_nonzero(history >= 0)
+        assert card in (-1, history[seen - 1])
+        return {
+            "score": told["score"],
+            "deck": np.ma.masked_array(history, history < 0),
+            "watched": env.cards if card < 0 else seen - 1,
+            "played": np.count_nonzero(told["crossed"]),
+            "choice": told["choice"],
+            "right": round(told["score"] * env.cards / 100),
         }
 
     return decode
@@ -51,6 +64,11 @@ def resampler(env: AutoEncode) -> Resampler:
 @pytest.mark.parametrize("difficulty", AutoEncode.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(AutoEncode(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", AutoEncode.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(AutoEncode(difficulty=difficulty), reader)
 
 
 @pytest.mark.parametrize("difficulty", AutoEncode.difficulties)

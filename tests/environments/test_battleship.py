@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from popgym_arcade.environments import battleship
 from popgym_arcade.environments.battleship import BattleShip
@@ -12,20 +13,27 @@ from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
 from tests.environments import contract
 
 
-def decoder(env: BattleShip) -> Decoder:
-    screen, grid, repeats = env._screen
+def reader(env: BattleShip) -> contract.Reader:
+    screen, grid, wasted = env._screen
 
-    def decode(frame: np.ndarray) -> dict[str, Any]:
+    def read(frame: np.ndarray) -> dict[str, Any]:
         glyphs = read_grid(grid, frame)
-        marks = glyphs % battleship._CURSOR
-        shots = marks != battleship._SEA
         return {
             "score": read_text(screen.score_readout, frame) - 999,
-            "repeats": read_text(repeats, frame),
+            "wasted": read_text(wasted, frame),
             "cursor": np.argwhere(glyphs >= battleship._CURSOR)[0],
-            "shots": shots,
-            "ships": np.ma.masked_array(marks == battleship._HIT, ~shots),
+            "marks": glyphs % battleship._CURSOR,
         }
+
+    return read
+
+
+def decoder(env: BattleShip) -> Decoder:
+    def decode(frame: np.ndarray) -> dict[str, Any]:
+        told = dict(reader(env)(frame))
+        marks = told.pop("marks")
+        shots = marks != battleship.SEA
+        return {**told, "shots": shots, "ships": np.ma.masked_array(marks == battleship.HIT, ~shots)}
 
     return decode
 
@@ -51,6 +59,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", BattleShip.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(BattleShip(difficulty=difficulty), reader)
+
+
+@pytest.mark.parametrize("difficulty", BattleShip.difficulties)
 def test_rules(difficulty: str) -> None:
     env = BattleShip(difficulty=difficulty)
     side, cells = env.side, env.side**2
@@ -59,31 +72,32 @@ def test_rules(difficulty: str) -> None:
     for step in contract.rollout(env, steps=250, fire=0.6):
         total = 0.0 if step.before.time == 0 else total
         cursor = contract.moved(step.before.cursor, step.action, side)
-        shots, repeats, reward = step.before.shots.copy(), int(step.before.repeats), 0.0
+        shots, wasted, reward = step.before.shots.copy(), int(step.before.wasted), 0.0
         if step.action != 4:
             outcome = "move"
         elif shots[cursor]:
-            outcome, reward, repeats = "repeat", -2 / cells, repeats + 1
+            outcome, reward, wasted = "repeat", -2 / cells, wasted + 1
+        elif step.before.ships[cursor]:
+            outcome, reward = "hit", 1 / 12
         else:
-            outcome = "hit" if step.before.ships[cursor] else "miss"
-            reward = 1 / 12 if outcome == "hit" else 0.0
-            shots[cursor] = True
+            outcome, reward, wasted = "miss", -1 / cells, wasted + 1
+        shots[cursor] |= step.action == 4
         total += reward
         outcomes[outcome] += 1
-        ended = (shots & step.before.ships).sum() == 12 or repeats == cells // 2
+        ended = (shots & step.before.ships).sum() == 12 or wasted == cells // 2
         assert tuple(step.after.cursor) == cursor
-        assert step.after.repeats == repeats
+        assert step.after.wasted == wasted
         assert np.array_equal(step.after.shots, shots)
         assert np.array_equal(step.after.ships, step.before.ships)
         assert step.reward == pytest.approx(reward)
         assert step.terminated == ended
-        assert step.truncated == (not ended and step.before.time + 1 == 2 * cells + 2 * side)
+        assert step.truncated == (not ended and step.before.time + 1 == 3 * cells)
         assert step.after.score == contract.percent(total)
         outcomes["end"] += ended
     assert all(outcomes[name] for name in ("move", "repeat", "hit", "miss", "end"))
 
 
-def test_the_last_hit_wins_and_the_last_repeat_loses() -> None:
+def test_the_last_hit_wins_and_the_last_wasted_shot_loses() -> None:
     env = BattleShip()
     _, state = env.reset(jax.random.key(0))
     cursor = jnp.asarray(np.argwhere(np.asarray(state.ships))[0], jnp.int32)
@@ -91,10 +105,14 @@ def test_the_last_hit_wins_and_the_last_repeat_loses() -> None:
     _, _, reward, _, info = env.step_env(jax.random.key(1), almost, 4)
     assert info["terminated"] and reward > 0 and info["final_state"].score == 100
 
-    wasteful = state.replace(cursor=cursor, shots=jnp.ones_like(state.shots).at[0].set(False), repeats=jnp.int32(31))
+    wasteful = state.replace(cursor=cursor, shots=jnp.ones_like(state.shots).at[0].set(False), wasted=jnp.int32(31))
     wasteful = wasteful.replace(shots=wasteful.shots.at[*cursor].set(True), ships=state.ships.at[0].set(True))
     _, _, reward, _, info = env.step_env(jax.random.key(1), wasteful, 4)
     assert info["terminated"] and reward == pytest.approx(-2 / 64)
+
+    hasty = state.replace(cursor=cursor, ships=state.ships.at[*cursor].set(False), wasted=jnp.int32(31))
+    _, _, reward, _, info = env.step_env(jax.random.key(1), hasty, 4)
+    assert info["terminated"] and reward == pytest.approx(-1 / 64)
 
 
 @pytest.mark.parametrize("difficulty", BattleShip.difficulties)
@@ -105,6 +123,14 @@ def test_starts(difficulty: str) -> None:
     contract.assert_distributed(np.bincount(cursor, minlength=env.side**2))
     assert np.all(states.ships.sum((1, 2)) == 12)
     assert not states.shots.any()
+
+    # Ships that do not touch: nothing lies diagonally to a ship cell, and the straight lines have the ships' lengths.
+    fleets = states.ships
+    assert not np.any(fleets[:, 1:, 1:] & fleets[:, :-1, :-1]) and not np.any(fleets[:, 1:, :-1] & fleets[:, :-1, 1:])
+    for fleet in fleets[:300]:
+        _, ships = scipy.ndimage.label(fleet)
+        lengths = scipy.ndimage.sum(fleet, scipy.ndimage.label(fleet)[0], range(1, ships + 1))
+        assert sorted(lengths) == [2, 3, 3, 4]
 
 
 def test_first_ship() -> None:
@@ -138,7 +164,11 @@ def test_fleet() -> None:
                 for row in range(9 - height)
                 for col in range(9 - width)
             ]
-            free = [place for place in places if not sea[place].any()]
+            free = [
+                (row, col)
+                for row, col in places
+                if not sea[max(row.start - 1, 0) : row.stop + 1, max(col.start - 1, 0) : col.stop + 1].any()
+            ]
             sea[free[rng.integers(len(free))]] = True
         reference += sea
     share, expected = states.ships.mean(0), reference / runs

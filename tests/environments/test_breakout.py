@@ -1,5 +1,4 @@
 import collections
-import itertools
 from typing import Any
 
 import jax
@@ -16,10 +15,10 @@ REWARDS = np.array([15, 13, 11, 9, 7, 5]) / 600
 WALL = np.s_[1:7]
 
 
-def decoder(env: Breakout) -> Decoder:
+def reader(env: Breakout) -> contract.Reader:
     screen, grid = env._screen
 
-    def decode(frame: np.ndarray) -> dict[str, Any]:
+    def read(frame: np.ndarray) -> dict[str, Any]:
         glyphs = read_grid(grid, frame)
         bricks = (glyphs >= breakout._BRICK) & (glyphs < breakout._PADDLE_LEFT)
         rows = np.arange(ROWS)[:, None] - 1 + breakout._BRICK
@@ -27,28 +26,40 @@ def decoder(env: Breakout) -> Decoder:
         ends = np.argwhere((glyphs == breakout._PADDLE_LEFT) | (glyphs == breakout._PADDLE_RIGHT))
         assert ends[1, 1] - ends[0, 1] == env.paddle_width - 1
         assert np.sum(glyphs == breakout._PADDLE) == env.paddle_width - 2
-        balls = np.argwhere(glyphs >= breakout._MOVING_BALL)
-        assert len(balls) == 1
-        down, right = divmod(glyphs[*balls[0]] - breakout._MOVING_BALL, 2)
+        balls = np.argwhere(glyphs >= breakout._BALL)
+        assert len(balls) <= 1
+        ball, direction, struck = (balls[0] if len(balls) else [breakout.HIDDEN] * 2), np.zeros(2), 0
+        if len(balls) and glyphs[*ball] == breakout._BALL:
+            direction = np.array([-1, 0])
+        elif len(balls):
+            struck, flight = divmod(glyphs[*ball] - breakout._MOVING_BALL, 4)
+            direction = 2 * np.array(divmod(flight, 2)) - 1
         return {
             "score": read_text(screen.score_readout, frame) - 999,
             "paddle": ends[0, 1],
-            "ball": balls[0],
-            "direction": np.array([2 * down - 1, 2 * right - 1]),
+            "ball": ball,
+            "direction": direction,
+            "struck": np.asarray(struck == 1),
             "bricks": bricks[WALL],
         }
 
-    return decode
+    return read
+
+
+def decoder(env: Breakout) -> Decoder:
+    return reader(env)
 
 
 def resampler(env: Breakout) -> Resampler:
     def resample(key: jax.Array, state: Any) -> Any:
-        key_side, key_row, key_col = jax.random.split(key, 3)
+        key_side, key_row, key_col, key_struck = jax.random.split(key, 4)
         right = 2 * jax.random.bernoulli(key_side).astype(jnp.int32) - 1
         row, col = jax.random.randint(key_row, (), 0, ROWS), jax.random.randint(key_col, (), 0, COLS)
         falls = state.direction[0] > 0
         return state.replace(
-            ball=jnp.where(falls, jnp.stack([row, col]), state.ball), direction=state.direction.at[1].set(right)
+            ball=jnp.where(falls, jnp.stack([row, col]), state.ball),
+            direction=state.direction.at[1].set(right),
+            struck=jax.random.bernoulli(key_struck),
         )
 
     return resample
@@ -59,13 +70,20 @@ def test_contract(difficulty: str) -> None:
     contract.check(Breakout(difficulty=difficulty), decoder, resampler)
 
 
+@pytest.mark.parametrize("difficulty", Breakout.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(Breakout(difficulty=difficulty), reader)
+
+
 class Court:
     """Second implementation of the ball's flight."""
 
-    def __init__(self, bricks: np.ndarray, ball: Any, direction: Any) -> None:
+    def __init__(self, bricks: np.ndarray, ball: Any, direction: Any, struck: bool = False) -> None:
         self.bricks = {(int(row) + 1, int(col)) for row, col in np.argwhere(bricks)}
         self.row, self.col = map(int, ball)
         self.down, self.right = map(int, direction)
+        self.struck = bool(struck)
+        self.served = False  # whether chance has chosen a side in the last flight
 
     def fly(self, paddle: range) -> str:
         if self.col + self.right not in range(10):
@@ -80,6 +98,8 @@ class Court:
             outcome = "caught" if ahead[1] in paddle else "lost"
         else:
             outcome = "air"
+        self.served = outcome == "caught" and self.struck
+        self.struck = outcome == "brick" or (self.struck and outcome != "caught")
         if outcome in ("brick", "caught"):
             self.down = -self.down
             if (self.row, ahead[1]) not in self.bricks:
@@ -98,8 +118,9 @@ def test_rules(difficulty: str) -> None:
     env = Breakout(difficulty=difficulty)
     outcomes = collections.Counter()
     for step in contract.rollout(env, episodes=24):
-        court = Court(step.before.bricks, step.before.ball, step.before.direction)
-        paddle = int(step.before.paddle) + {2: -1, 3: 1}.get(step.action, 0)
+        court = Court(step.before.bricks, step.before.ball, step.before.direction, step.before.struck)
+        falls = court.down > 0
+        paddle = int(step.before.paddle) + (falls * {2: -1, 3: 1}.get(step.action, 0))
         paddle = min(max(paddle, 0), 10 - env.paddle_width)
         outcome = court.fly(range(paddle, paddle + env.paddle_width))
         outcomes[outcome] += 1
@@ -110,49 +131,51 @@ def test_rules(difficulty: str) -> None:
         hit = step.before.bricks & ~court.wall
         assert step.after.paddle == paddle
         assert tuple(step.after.ball) == (court.row, court.col)
-        assert tuple(step.after.direction) == (court.down, court.right)
+        assert step.after.direction[0] == court.down
+        assert step.after.direction[1] == court.right or (court.served and step.after.direction[1] == -court.right)
+        assert step.after.struck == court.struck
         assert np.array_equal(step.after.bricks, court.wall)
         assert step.reward == pytest.approx(hit.sum(1) @ REWARDS - loss)
         assert step.terminated == (outcome == "lost" or not court.bricks)
-        assert step.truncated == (not step.terminated and step.before.time == 2999)
+        assert step.truncated == (not step.terminated and step.before.time == 3999)
         assert step.after.score == contract.percent((~court.wall).sum(1) @ REWARDS - loss)
     assert all(outcomes[name] for name in ("air", "brick", "side", "caught", "lost"))
 
 
 @pytest.mark.parametrize("difficulty", Breakout.difficulties)
 def test_whoever_catches_the_ball_clears_the_wall(difficulty: str) -> None:
-    """The expert's games from all 20 starts, against those of a paddle as wide as the board."""
+    """The expert's games, against the second implementation, which is told which sides chance has chosen."""
     env = Breakout(difficulty=difficulty)
-    cases = list(itertools.product(range(10), (-1, 1)))
-    key = jax.random.key(0)
 
     @jax.jit
     @jax.vmap
-    def play(col: jax.Array, right: jax.Array) -> Any:
-        state = env.reset(key)[1]
-        state = state.replace(ball=state.ball.at[1].set(col), direction=state.direction.at[1].set(right))
+    def play(key: jax.Array) -> Any:
+        key_start, key_steps = jax.random.split(key)
+        state = env.reset(key_start)[1]
 
-        def turn(state: Any, number: Any) -> Any:
-            _, state, reward, _, info = env.step_env(key, state, env.expert_action(key, state, env.default_params))
-            return state, (state.ball, reward, info["terminated"], state.score)
+        def turn(state: Any, key: Any) -> Any:
+            _, after, reward, _, info = env.step_env(key, state, env.expert_action(key, state, env.default_params))
+            return after, (after.ball, after.direction, reward, info["terminated"], after.score)
 
-        return jax.lax.scan(turn, state, np.arange(2_600))[1]
+        return state.ball, state.direction, jax.lax.scan(turn, state, jax.random.split(key_steps, 3_000))[1]
 
-    games = jax.tree.map(np.asarray, play(*jnp.asarray(cases, jnp.int32).T))
-    lengths = []
-    for (col, right), balls, rewards, terminated, scores in zip(cases, *games, strict=True):
-        court = Court(np.ones((6, 10), bool), (13, col), (-1, right))
-        flight = []
+    served = []
+    *starts, steps = jax.tree.map(np.asarray, play(jax.random.split(jax.random.key(0), 20)))
+    for ball, direction, balls, directions, rewards, terminated, scores in zip(*starts, *steps, strict=True):
+        court = Court(np.ones((6, 10), bool), ball, direction)
+        end = 0
         while court.bricks:
             assert court.fly(range(10)) != "lost"
-            flight.append((court.row, court.col))
-        end = len(flight)
-        lengths.append(end)
-        assert np.array_equal(balls[:end], flight)
+            assert tuple(balls[end]) == (court.row, court.col)
+            if court.served:
+                served.append(directions[end][1])
+                court.right = int(served[-1])
+            assert tuple(directions[end]) == (court.down, court.right)
+            end += 1
         assert terminated.argmax() == end - 1
         assert rewards[:end].sum() == pytest.approx(1, abs=1e-5)
         assert scores[end - 1] == 100
-    assert (min(lengths), max(lengths)) == (1318, 2543)
+    contract.assert_distributed(np.bincount(np.array(served) > 0, minlength=2))
 
 
 @pytest.mark.parametrize("difficulty", Breakout.difficulties)
@@ -162,7 +185,7 @@ def test_starts(difficulty: str) -> None:
     assert np.all(states.bricks)
     assert np.all(states.paddle == {"Easy": 2, "Medium": 2, "Hard": 3}[difficulty])
     assert np.all(states.ball[:, 0] == 13) and np.all(states.direction[:, 0] == -1)
-    assert set(states.direction[:, 1]) == {-1, 1}
+    assert set(states.direction[:, 1]) == {-1, 1} and not states.struck.any()
     contract.assert_distributed(np.bincount(2 * states.ball[:, 1] + (states.direction[:, 1] > 0), minlength=20))
 
 
@@ -193,6 +216,30 @@ def test_bounces(bricks: list[tuple[int, int]], ball: Any, direction: Any, after
     assert tuple(state.ball) == after
     assert tuple(state.direction) == turned
     assert info["terminated"] == (after[0] == 19)
+
+
+def test_a_caught_ball_turns_at_random_if_it_has_struck_a_brick() -> None:
+    env = Breakout()
+    state = env.reset(jax.random.key(0))[1]
+    state = state.replace(ball=jnp.array([18, 4]), direction=jnp.array([1, 1]))
+    keys = jax.random.split(jax.random.key(1), 2_000)
+    step = jax.vmap(lambda key, struck: env.step_env(key, state.replace(struck=struck), 4)[1], in_axes=(0, None))
+    for struck in (False, True):
+        after = step(keys, jnp.asarray(struck))
+        assert np.all(after.ball == np.array([18, 5])) and np.all(after.direction[:, 0] == -1) and not after.struck.any()
+        sides = np.bincount(np.asarray(after.direction[:, 1]) > 0, minlength=2)
+        if struck:
+            contract.assert_distributed(sides)
+        else:
+            assert list(sides) == [0, 2_000]
+
+
+def test_the_paddle_stands_still_while_the_ball_rises() -> None:
+    env = Breakout()
+    state = env.reset(jax.random.key(0))[1]
+    for down, paddle in ((-1, 2), (1, 3)):
+        moved = env.step_env(jax.random.key(1), state.replace(direction=jnp.array([down, 1])), 3)[1]
+        assert moved.paddle == paddle
 
 
 @pytest.mark.parametrize("left", [60, 31, 1])

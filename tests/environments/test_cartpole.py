@@ -9,7 +9,8 @@ import pytest
 import scipy.stats
 
 from popgym_arcade import experts
-from popgym_arcade.environments.cartpole import ANGLE, MAX_SPEED, POSITION, CartPole, CartPoleState, Stage
+from popgym_arcade.environments.cartpole import ANGULAR_VELOCITY, MAX_SPEED, PIXEL, CartPole, CartPoleState, Stage
+from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.graphics import Gauge
 from popgym_arcade.testing import Decoder, Near, Resampler, read_text
 from tests.environments import contract
@@ -55,6 +56,27 @@ def read_stage(stage: Stage, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.array([position, velocity, angle, spin]), within
 
 
+def reader(env: CartPole | NoisyCartPole) -> contract.Reader:
+    stage = env._stage
+
+    def read(frame: np.ndarray) -> dict[str, Any]:
+        cart = stage.cart
+        band = frame[cart.top : cart.top + len(cart.picture), cart.left : cart.left + cart.width]
+        whole = np.any(band != cart.background)
+        if whole:
+            values, within = read_stage(stage, frame)
+        else:
+            spin, step = read_gauge(stage.spin, frame)
+            values, within = np.array([0, 0, 0, spin]), np.array([0, 0, 0, 1.5 * step])
+        return {
+            "score": read_text(stage.screen.score_readout, frame) - 999,
+            "physics": Near(values, within + PIXEL / 2),
+            "whole": np.asarray(whole),
+        }
+
+    return read
+
+
 def decoder(env: CartPole) -> Decoder:
     def decode(frame: np.ndarray) -> dict[str, Any]:
         values, within = read_stage(env._stage, frame)
@@ -65,9 +87,12 @@ def decoder(env: CartPole) -> Decoder:
 
 def resampler(env: CartPole) -> Resampler:
     def resample(key: jax.Array, state: Any) -> Any:
-        position, angle = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
-        other = state.physics.at[POSITION].set(2.4 * position).at[ANGLE].set(0.2 * angle)
-        return state.replace(physics=jnp.where(state.time == 0, state.physics, other))
+        key_others, key_digits = jax.random.split(key)
+        others = jax.random.uniform(key_others, (4,), minval=-1.0, maxval=1.0) * jnp.array([2.4, 3.0, 0.2, 0.0])
+        spin = jnp.round(2 * state.physics[ANGULAR_VELOCITY]) / 2 + jax.random.uniform(
+            key_digits, (), minval=-0.24, maxval=0.24
+        )
+        return state.replace(physics=jnp.where(state.time == 0, state.physics, others.at[ANGULAR_VELOCITY].set(spin)))
 
     return resample
 
@@ -75,6 +100,11 @@ def resampler(env: CartPole) -> Resampler:
 @pytest.mark.parametrize("difficulty", CartPole.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(CartPole(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", CartPole.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(CartPole(difficulty=difficulty), reader)
 
 
 @pytest.mark.parametrize("difficulty", CartPole.difficulties)
@@ -111,7 +141,7 @@ def test_survivors_get_one_and_are_truncated() -> None:
     env = CartPole()
     episodes = jax.vmap(lambda key: experts.play(env, experts.expert(env), key))(jax.random.split(jax.random.key(0), 256))
     assert np.all(episodes.truncated)
-    assert np.all(episodes.length == 200)
+    assert np.all(episodes.length == 300)
     assert episodes.total == pytest.approx(np.ones(256), abs=1e-5)
 
 
@@ -125,8 +155,8 @@ def test_rewards_follow_the_clock() -> None:
 
 def test_starts() -> None:
     physics = contract.starts(CartPole(), 20_000).physics
-    for number in physics.T:
-        assert scipy.stats.kstest(number, "uniform", (-0.05, 0.1)).pvalue > 1e-3
+    for number, most in zip(physics.T, (1.6, 0.05, 0.12, 0.05), strict=True):
+        assert scipy.stats.kstest(number, "uniform", (-most, 2 * most)).pvalue > 1e-3
     assert np.max(np.abs(np.corrcoef(physics.T) - np.eye(4))) < 0.03
 
 
@@ -142,6 +172,18 @@ def test_arrows_grow_evenly(obs_size: int) -> None:
         (velocity, step), (spin, spin_step) = (read_gauge(gauge, frame) for gauge in (env._stage.velocity, env._stage.spin))
         assert velocity == pytest.approx(speed, abs=step)
         assert spin == pytest.approx(-speed, abs=1.5 * spin_step)
+
+
+def test_pomdp_rounds_the_angular_velocity_and_hides_the_rest() -> None:
+    env = CartPole(partial_obs=True)
+    _, state = env.reset(jax.random.key(0))
+    later = state.replace(time=jnp.int32(1))
+    for spin, shown in ((0.2, 0.0), (0.3, 0.5), (-0.7, -0.5), (2.1, 2.0)):
+        frame = np.asarray(env.get_obs(later.replace(physics=jnp.array([1.0, 2.0, 0.1, spin]))))
+        (velocity, _), (read, step) = (read_gauge(gauge, frame) for gauge in (env._stage.velocity, env._stage.spin))
+        assert velocity == 0
+        assert read == pytest.approx(shown, abs=1.5 * step)
+        assert np.array_equal(frame, env.get_obs(later.replace(physics=jnp.array([0.0, 0.0, 0.0, shown]))))
 
 
 def test_the_screen_ends_where_it_ends() -> None:

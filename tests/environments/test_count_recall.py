@@ -12,22 +12,32 @@ from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
 from tests.environments import contract
 
 
-def decoder(env: CountRecall) -> Decoder:
+def reader(env: CountRecall) -> contract.Reader:
     table, counter = env._table
 
-    def decode(frame: np.ndarray) -> dict[str, Any]:
-        history = read_grid(table.history, frame).ravel()
-        turn = np.count_nonzero(history)
-        dealt, asked = (int(read_grid(slot, frame)[0, 0]) for slot in (table.left_card, table.right_card))
-        number = np.arange(env.cards)
-        score = read_text(table.screen.score_readout, frame) - 999
+    def read(frame: np.ndarray) -> dict[str, Any]:
         return {
-            "score": score,
-            "turn": turn,
+            "score": read_text(table.screen.score_readout, frame) - 999,
+            "dealt": int(read_grid(table.left_card, frame)[0, 0]) - 1,
+            "asked": int(read_grid(table.right_card, frame)[0, 0]) - 1,
             "counter": read_text(counter, frame),
-            "deck": np.ma.masked_array(np.where(number == turn, dealt, history) - 1, number > turn),
-            "queries": np.ma.masked_array(np.full(env.cards, asked - 1), number != turn),
-            "right": round(score * env.cards / 100),
+            "history": read_grid(table.history, frame).ravel()[: env.cards] - 1,
+        }
+
+    return read
+
+
+def decoder(env: CountRecall) -> Decoder:
+    def decode(frame: np.ndarray) -> dict[str, Any]:
+        told = reader(env)(frame)
+        turn, number = np.count_nonzero(told["history"] >= 0), np.arange(env.cards)
+        return {
+            "score": told["score"],
+            "turn": turn,
+            "counter": told["counter"],
+            "deck": np.ma.masked_array(np.where(number == turn, told["dealt"], told["history"]), number > turn),
+            "queries": np.ma.masked_array(np.full(env.cards, told["asked"]), number != turn),
+            "right": round(told["score"] * env.cards / 100),
         }
 
     return decode
@@ -54,6 +64,11 @@ def resampler(env: CountRecall) -> Resampler:
 @pytest.mark.parametrize("difficulty", CountRecall.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(CountRecall(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", CountRecall.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(CountRecall(difficulty=difficulty), reader)
 
 
 @pytest.mark.parametrize("difficulty", CountRecall.difficulties)

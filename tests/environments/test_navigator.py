@@ -13,18 +13,26 @@ from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
 from tests.environments import contract
 
 
-def decoder(env: Navigator) -> Decoder:
+def reader(env: Navigator) -> contract.Reader:
     screen, grid = env._screen
 
-    def decode(frame: np.ndarray) -> dict[str, Any]:
+    def read(frame: np.ndarray) -> dict[str, Any]:
         glyphs = read_grid(grid, frame)
         cells = glyphs % navigator._AGENT
-        read = {
+        return {
             "score": read_text(screen.score_readout, frame) - 999,
             "agent": np.argwhere(glyphs >= navigator._AGENT)[0],
+            "treasure": cells == navigator._TREASURE,
             "tnt": cells == navigator._TNT,
         }
-        return read | {"treasure": np.argwhere(cells == navigator._TREASURE)[0]}
+
+    return read
+
+
+def decoder(env: Navigator) -> Decoder:
+    def decode(frame: np.ndarray) -> dict[str, Any]:
+        told = reader(env)(frame)
+        return {**told, "treasure": np.argwhere(told["treasure"])[0]}
 
     return decode
 
@@ -43,6 +51,11 @@ def resampler(env: Navigator) -> Resampler:
 @pytest.mark.parametrize("difficulty", Navigator.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(Navigator(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", Navigator.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(Navigator(difficulty=difficulty), reader)
 
 
 @pytest.mark.parametrize("difficulty", Navigator.difficulties)
@@ -140,6 +153,19 @@ def test_best_return_is_the_shortest_way() -> None:
                     seen.add(following)
                     queue.append((following, length + 1))
         assert best[index] == pytest.approx(1 - length * 0.5 / env.side**2)
+
+
+@pytest.mark.parametrize("clock", [20, 64, 640])
+def test_the_price_of_a_step_follows_the_clock(clock: int) -> None:
+    """Waiting until the clock ends the episode costs 0.5, whatever the clock; `best_return` knows the price."""
+    env = Navigator()
+    params = env.default_params.replace(max_steps_in_episode=np.int32(clock))
+    waiting = experts.play(env, lambda key, state, params: jnp.int32(5), jax.random.key(0), params)
+    assert waiting.length == clock and waiting.total == pytest.approx(-0.5, abs=1e-5)
+    _, state = env.reset(jax.random.split(jax.random.key(0))[0], params)
+    best = experts.play(env, experts.expert(env), jax.random.key(0), params)
+    assert best.total == pytest.approx(env.best_return(state, params), abs=1e-5)
+    assert best.total == pytest.approx(1 - 0.5 * (best.length - 1) / clock, abs=1e-5)
 
 
 def test_expert_needs_no_luck() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from popgym_arcade.environments.cartpole import ANGLE, POSITION, CartPole
+from popgym_arcade.environments.cartpole import ANGULAR_VELOCITY, CartPole
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.testing import Decoder, Near, Resampler, read_text
 from tests.environments import contract
-from tests.environments.test_cartpole import read_stage
+from tests.environments.test_cartpole import read_stage, reader
 
 
 def decoder(env: NoisyCartPole) -> Decoder:
@@ -23,9 +23,9 @@ def decoder(env: NoisyCartPole) -> Decoder:
 
 def resampler(env: NoisyCartPole) -> Resampler:
     def resample(key: jax.Array, state: Any) -> Any:
-        other = jax.random.uniform(key, (6,), minval=-0.2, maxval=0.2)
-        sensed = state.sensed.at[POSITION].set(other[0]).at[ANGLE].set(other[1])
-        return state.replace(physics=other[2:], sensed=jnp.where(state.time == 0, state.sensed, sensed))
+        physics, sensed = jax.random.uniform(key, (2, 4), minval=-0.2, maxval=0.2)
+        sensed = sensed.at[ANGULAR_VELOCITY].set(state.sensed[ANGULAR_VELOCITY])
+        return state.replace(physics=physics, sensed=jnp.where(state.time == 0, state.sensed, sensed))
 
     return resample
 
@@ -35,13 +35,18 @@ def test_contract(difficulty: str) -> None:
     contract.check(NoisyCartPole(difficulty=difficulty), decoder, resampler)
 
 
+@pytest.mark.parametrize("difficulty", NoisyCartPole.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(NoisyCartPole(difficulty=difficulty), reader)
+
+
 @pytest.mark.parametrize(("difficulty", "sigma"), [("Easy", 0.1), ("Medium", 0.2), ("Hard", 0.3)])
 def test_noise(difficulty: str, sigma: float) -> None:
     """Gaussian, independent over steps and numbers, of the stated size; drawn anew at each step."""
     noise = []
     for step in contract.rollout(NoisyCartPole(difficulty=difficulty), episodes=16):
         noise.append(step.after.sensed - step.after.physics)
-        assert step.truncated == (not step.terminated and step.before.time + 1 == 200)
+        assert step.truncated == (not step.terminated and step.before.time + 1 == 300)
     noise = np.array(noise) / sigma
     for number in noise.T:
         assert scipy.stats.kstest(number, "norm").pvalue > 1e-3

@@ -15,10 +15,10 @@ from tests.environments import contract
 LANES = {"Easy": range(1, 9), "Medium": range(2, 9), "Hard": range(2, 8)}
 
 
-def decoder(env: Skittles) -> Decoder:
+def reader(env: Skittles) -> contract.Reader:
     screen, lane = env._screen
 
-    def decode(frame: np.ndarray) -> dict[str, Any]:
+    def read(frame: np.ndarray) -> dict[str, Any]:
         glyphs = read_grid(lane, frame)
         enemies = glyphs >= skittles._ENEMY
         assert np.all(enemies.sum(1) <= 1)
@@ -30,7 +30,11 @@ def decoder(env: Skittles) -> Decoder:
             "enemies": np.where(enemies.any(1), enemies.argmax(1) + env.first, NONE),
         }
 
-    return decode
+    return read
+
+
+def decoder(env: Skittles) -> Decoder:
+    return reader(env)
 
 
 def resampler(env: Skittles) -> Resampler:
@@ -45,6 +49,11 @@ def resampler(env: Skittles) -> Resampler:
 @pytest.mark.parametrize("difficulty", Skittles.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(Skittles(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", Skittles.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(Skittles(difficulty=difficulty), reader)
 
 
 @pytest.mark.parametrize("difficulty", Skittles.difficulties)

@@ -43,7 +43,7 @@ def cells_of(piece: int, orientation: int, row: int, col: int) -> set[tuple[int,
     return {(row + i, col + j) for i, j in ALL_PIECES[piece][orientation]}
 
 
-def decoder(env: Tetris) -> Decoder:
+def reader(env: Tetris) -> contract.Reader:
     stage = env._stage
     placements: dict[frozenset[Any], Any] = {
         frozenset(cells_of(piece, orientation, row, col)): (orientation, (row, col))
@@ -53,7 +53,7 @@ def decoder(env: Tetris) -> Decoder:
         for col in range(-2, COLS)
     }
 
-    def decode(frame: np.ndarray) -> dict[str, Any]:
+    def read(frame: np.ndarray) -> dict[str, Any]:
         glyphs = read_grid(stage.board, frame)
         falling = glyphs >= tetris._PIECE
         pieces = set((glyphs[falling] - tetris._PIECE) % PIECES)
@@ -72,7 +72,11 @@ def decoder(env: Tetris) -> Decoder:
             "lines": 10 - read_text(stage.lines, frame),
         }
 
-    return decode
+    return read
+
+
+def decoder(env: Tetris) -> Decoder:
+    return reader(env)
 
 
 def resampler(env: Tetris) -> Resampler:
@@ -85,6 +89,11 @@ def resampler(env: Tetris) -> Resampler:
 @pytest.mark.parametrize("difficulty", Tetris.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(Tetris(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", Tetris.difficulties)
+def test_glimpses(difficulty: str) -> None:
+    contract.check_glimpses(Tetris(difficulty=difficulty), reader)
 
 
 class Well:

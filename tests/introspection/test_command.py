@@ -80,7 +80,7 @@ def test_gap(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None
     assert float(rows[0]["difference"]) == pytest.approx(0.4)
     assert cli.main(["introspect", "gap", "runs/a"]) == 1
     assert "there is nothing to compare" in capsys.readouterr().err
-    assert cli.main(["introspect", "gap", "cartpole-lru"]) == 1  # comes with the package
+    assert cli.main(["introspect", "gap", "skittles-lru"]) == 1  # comes with the package
     assert "there is nothing to compare" in capsys.readouterr().err
 
 

@@ -15,6 +15,7 @@ from popgym_arcade.environment import (
     LEVELS,
     RIGHT,
     Environment,
+    Glimpse,
     Params,
     State,
     Transition,
@@ -53,6 +54,20 @@ class AutoEncodeState(State):
     """Cards named rightly, int32[]. Public, as the score."""
 
 
+@pytree
+class AutoEncodeGlimpse(Glimpse):
+    """What a frame of AutoEncode tells. Cards are told by their suit; NONE stands for no card."""
+
+    card: jax.Array
+    """The card on the table, int32[]."""
+    choice: jax.Array
+    """The suit that fire would name, int32[]."""
+    history: jax.Array
+    """The cards seen so far, in their order, then NONE, int32[cards]; in the POMDP only NONE."""
+    crossed: jax.Array
+    """Which of them are played already, bool[cards]; in the POMDP none."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
     """Watch a deck of cards, then name them in reverse order.
@@ -69,6 +84,7 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
     POMDP frame: the card and the selected suit.
     Memory: all cards in their order, and how many of them are named already. The last card is needed at once, the first
         one at the very end.
+    Memory length: all of the episode: the card seen first is needed last.
     Winning: name the last card, then the one before it, and so on. The expert turns to the right suit the shorter way, two
         steps at most, and never errs.
     """
@@ -111,16 +127,27 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
         )
         return state, jnp.where(correct, params.right_reward, 0.0).astype(jnp.float32), played == self.cards
 
+    def glimpse(self, state: AutoEncodeState) -> AutoEncodeGlimpse:
+        """Read the table."""
+        order = np.arange(self.cards)
+        shown = not self.partial_obs
+        return AutoEncodeGlimpse(
+            score=state.score,
+            card=card_table.card_at(state.deck, state.watched),
+            choice=state.choice,
+            history=jnp.where((order <= state.watched) & shown, state.deck.astype(jnp.int32), card_table.NONE),
+            crossed=(order >= self.cards - state.played) & shown,
+        )
+
     def draw(self, state: AutoEncodeState) -> jax.Array:
         """Show the table."""
         table = self._table
-        order = np.arange(self.cards)
-        crossed = order >= self.cards - state.played
-        history = jnp.where(order <= state.watched, state.deck + 1 + SUITS * crossed, 0)
+        seen = self.glimpse(state)
+        history = seen.history - card_table.NONE + SUITS * seen.crossed
         return table.screen.render(
-            table.screen.score(state.score),
-            card_table.show_card(table.left_card, card_table.card_at(state.deck, state.watched)),
-            card_table.show_card(table.right_card, state.choice),
+            table.screen.score(seen.score),
+            card_table.show_card(table.left_card, seen.card),
+            card_table.show_card(table.right_card, seen.choice),
             *([] if self.partial_obs else [table.history.fill(table.lines(history))]),
         )
 

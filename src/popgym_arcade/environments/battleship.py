@@ -10,12 +10,24 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import FIRE, LEVELS, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import (
+    FIRE,
+    LEVELS,
+    Environment,
+    Glimpse,
+    Params,
+    State,
+    Transition,
+    percent,
+    pytree,
+    start_fields,
+)
 from popgym_arcade.environments import board
 from popgym_arcade.graphics import Grid, Readout, Screen, palette, shapes
 
 SHIPS = (4, 3, 3, 2)
-_SEA, _MISS, _HIT = range(3)
+SEA, MISS, HIT = range(3)
+"""What a frame shows of a cell: no shot, or what became of it."""
 _CURSOR = 3  # added to the number of a glyph, gives the same one under the cursor
 
 
@@ -25,6 +37,8 @@ class BattleShipParams(Params):
 
     hit_reward: ArrayLike
     """For the first shot at a cell with a ship, float32[]."""
+    miss_reward: ArrayLike
+    """For the first shot at a cell without a ship, float32[]."""
     repeat_reward: ArrayLike
     """For each shot at a cell shot before, float32[]."""
 
@@ -35,35 +49,50 @@ class BattleShipState(State):
 
     cursor: jax.Array
     """Where the next shot goes, int32[2] of (row, col). Public."""
-    repeats: jax.Array
-    """Shots at cells shot before, int32[]. Public."""
+    wasted: jax.Array
+    """Misses and shots at cells shot before, together, int32[]. Public."""
     shots: jax.Array
     """The cells shot, bool[side, side]. Public in the MDP with what was hit; the POMDP hides all but the cursor's."""
     ships: jax.Array
     """The cells with ships, bool[side, side]. Never shown where no shot has fallen."""
 
 
+@pytree
+class BattleShipGlimpse(Glimpse):
+    """What a frame of BattleShip tells."""
+
+    cursor: jax.Array
+    """Where the next shot goes, int32[2] of (row, col)."""
+    wasted: jax.Array
+    """Misses and shots at cells shot before, together, int32[]."""
+    marks: jax.Array
+    """SEA, MISS or HIT for each cell, int32[side, side]; in the POMDP SEA everywhere but under the cursor."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BattleShip(Environment[BattleShipState, BattleShipParams]):
-    """Find the fleet and waste no shot on the same cell.
+    """Find the fleet with few shots.
 
     Board: 8 / 10 / 12 squared. Ships of length 4, 3, 3 and 2, laid in this order, each random among all its
-        placements, horizontal or vertical, that overlap no ship before it; they may touch. The cursor starts on a
-        random cell.
+        placements, horizontal or vertical, that neither overlap nor touch a ship before it, not even diagonally. The
+        cursor starts on a random cell.
     Actions: the arrows move the cursor, the board's edge stops it; fire shoots at its cell.
-    End: terminated when all 12 ship cells are hit, or after cells / 2 repeated shots; truncated after
-        2 * cells + 2 * side steps.
-    Reward: +1/12 for a new hit, 0 for a new miss, -2 / cells for a shot at a cell shot before. The return lies in
+    End: terminated when all 12 ship cells are hit, or after cells / 2 wasted shots, which are misses and shots at cells
+        shot before; truncated after 3 * cells steps.
+    Reward: +1/12 for a new hit, -1 / cells for a new miss, -2 / cells for a shot at a cell shot before. The return lies in
         [-1, 1], the best one is 1.
     MDP frame: the cursor and every shot, X for hits and O for misses.
-    POMDP frame: the cursor and the mark under it. Both show how many repeats are used up, and the score.
+    POMDP frame: the cursor and the mark under it. Both show how many shots are wasted, and the score.
     Memory: which cells have been shot, and which of them were hits, to the end: a mark is seen again only when the cursor
         comes back to it. The score tells that a shot hit, not where.
-    Winning: shoot beside what was hit, and nowhere twice. Misses cost time alone, and the clock allows a walk over the whole
-        board with a shot at every cell. The expert knows the fleet and goes from ship cell to nearest ship cell.
+    Memory length: all of the episode.
+    Winning: shoot beside what was hit until that ship is sunk, never beside a sunk one, and nowhere twice; search where most
+        of the placements lie that the shots so far leave open. The expert knows the fleet and goes from ship cell to
+        nearest ship cell.
     """
 
     difficulties = LEVELS
+    version = 1
 
     @property
     def side(self) -> int:
@@ -71,16 +100,17 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         return {"Easy": 8, "Medium": 10, "Hard": 12}[self.difficulty]
 
     @property
-    def max_repeats(self) -> int:
-        """The repeated shots that end the game."""
+    def max_wasted(self) -> int:
+        """The wasted shots that end the game."""
         return self.side**2 // 2
 
     @property
     def default_params(self) -> BattleShipParams:
         """See the class."""
         return BattleShipParams(
-            max_steps_in_episode=np.int32(2 * self.side**2 + 2 * self.side),
+            max_steps_in_episode=np.int32(3 * self.side**2),
             hit_reward=np.float32(1 / sum(SHIPS)),
+            miss_reward=np.float32(-1 / self.side**2),
             repeat_reward=np.float32(-2 / self.side**2),
         )
 
@@ -89,10 +119,10 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         bits = sampling.words(key, (1 + len(SHIPS),))
         ships = jnp.zeros((self.side, self.side), bool)
         for length, word in zip(SHIPS, bits[1:], strict=True):
-            ships |= self._place(word, ~ships, length)
+            ships |= self._place(word, board.around(ships) == 0, length)
         cursor = jnp.stack(sampling.choose(bits[0], jnp.ones((self.side, self.side), bool)))
         return BattleShipState(
-            **start_fields(), cursor=cursor, repeats=jnp.zeros((), jnp.int32), shots=jnp.zeros_like(ships), ships=ships
+            **start_fields(), cursor=cursor, wasted=jnp.zeros((), jnp.int32), shots=jnp.zeros_like(ships), ships=ships
         )
 
     def _place(self, word: jax.Array, free: jax.Array, length: int) -> jax.Array:
@@ -116,22 +146,30 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         fire = action == FIRE
         repeated = fire & board.look_up(state.shots, cursor)
         hit = fire & ~repeated & board.look_up(state.ships, cursor)
+        missed = fire & ~repeated & ~hit
         shots = state.shots | (fire & board.at(cursor, self.side))
-        repeats = state.repeats + repeated
-        hits = jnp.sum(shots & state.ships)
+        wasted = state.wasted + (missed | repeated)
 
-        reward = jnp.where(hit, params.hit_reward, jnp.where(repeated, params.repeat_reward, 0.0)).astype(jnp.float32)
-        score = percent(hits * params.hit_reward + repeats * params.repeat_reward)
-        ended = (hits == sum(SHIPS)) | (repeats == self.max_repeats)
-        return state.replace(cursor=cursor, repeats=repeats, shots=shots, score=score), reward, ended
+        rewards = jnp.stack([jnp.asarray(params.hit_reward), params.miss_reward, params.repeat_reward])
+        hits, misses = jnp.sum(shots & state.ships), jnp.sum(shots & ~state.ships)
+        score = percent(jnp.sum(jnp.stack([hits, misses, wasted - misses]) * rewards))
+        reward = jnp.sum(jnp.stack([hit, missed, repeated]) * rewards)
+        ended = (hits == sum(SHIPS)) | (wasted == self.max_wasted)
+        return state.replace(cursor=cursor, wasted=wasted, shots=shots, score=score), reward, ended
+
+    def glimpse(self, state: BattleShipState) -> BattleShipGlimpse:
+        """Read the board, or the cell under the cursor."""
+        shown = state.shots & board.at(state.cursor, self.side) if self.partial_obs else state.shots
+        marks = jnp.where(shown, jnp.where(state.ships, HIT, MISS), SEA)
+        return BattleShipGlimpse(score=state.score, cursor=state.cursor, wasted=state.wasted, marks=marks)
 
     def draw(self, state: BattleShipState) -> jax.Array:
         """Show the board."""
-        screen, grid, repeats = self._screen
-        marks = jnp.where(state.shots, jnp.where(state.ships, _HIT, _MISS), _SEA)
-        shots = [] if self.partial_obs else [grid.fill(marks)]
-        cursor = grid.stamp(state.cursor, _CURSOR + board.look_up(marks, state.cursor))
-        return screen.render(screen.score(state.score), repeats.show(state.repeats), *shots, cursor)
+        screen, grid, wasted = self._screen
+        seen = self.glimpse(state)
+        shots = [] if self.partial_obs else [grid.fill(seen.marks)]
+        cursor = grid.stamp(seen.cursor, _CURSOR + board.look_up(seen.marks, seen.cursor))
+        return screen.render(screen.score(seen.score), wasted.show(seen.wasted), *shots, cursor)
 
     def expert_action(self, key: jax.Array, state: BattleShipState, params: BattleShipParams) -> jax.Array:
         """Shoot the nearest ship cell not hit yet."""
@@ -143,7 +181,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
     def _screen(self) -> tuple[Screen, Grid, Readout]:
         screen = Screen(self.obs_size, type(self).__name__)
         grid = screen.board(self.side, _glyphs, fillable=_CURSOR)
-        return screen, grid, board.repeats_readout(screen, self.max_repeats)
+        return screen, grid, board.allowance_readout(screen, self.max_wasted)
 
 
 def _glyphs(size: int) -> Sequence[np.ndarray]:

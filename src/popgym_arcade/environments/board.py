@@ -1,5 +1,7 @@
 """What games on a square board share: moving about, telling cells, and the look of a cell."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,13 @@ def look_up(board: jax.Array, position: jax.Array) -> jax.Array:
     """Read what a board of bools or integers holds at a position, int32[2]."""
     here = at(position, len(board))
     return jnp.any(board & here) if board.dtype == bool else jnp.sum(jnp.where(here, board, 0), dtype=board.dtype)
+
+
+def around(cells: jax.Array) -> jax.Array:
+    """Count, for each cell, how many of it and its eight neighbours are True in `cells`, bool[side, side]: int8."""
+    side = len(cells)
+    padded = jnp.pad(cells.astype(jnp.int8), 1)
+    return functools.reduce(jnp.add, [padded[row : row + side, col : col + side] for row in range(3) for col in range(3)])
 
 
 def walk_and_fire(position: jax.Array, costs: jax.Array) -> jax.Array:
@@ -59,6 +68,6 @@ def with_cursor(image: np.ndarray) -> np.ndarray:
     return shapes.frame(image.copy(), palette.YELLOW, max(1, round(len(image) / 9)))
 
 
-def repeats_readout(screen: Screen, max_repeats: int) -> Readout:
-    """Reserve the place that tells how many of the repeats that end a game are used up."""
-    return screen.status([f"{repeats}/{max_repeats}" for repeats in range(max_repeats + 1)], palette.ORANGE)
+def allowance_readout(screen: Screen, allowed: int) -> Readout:
+    """Reserve the place that tells how many of the wasted shots that end a game are used up."""
+    return screen.status([f"{used}/{allowed}" for used in range(allowed + 1)], palette.ORANGE)

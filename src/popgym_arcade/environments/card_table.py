@@ -9,6 +9,8 @@ import numpy as np
 from popgym_arcade.graphics import Grid, Layer, Readout, Screen, font, palette, shapes
 
 CARDS = {"Easy": 26, "Medium": 52, "Hard": 78}
+NONE = -1
+"""The suit of no card."""
 _LINE = 13  # cards in a line of the history
 
 # Shapes and colours that are told apart each by itself, in the order of the suits' numbers.
@@ -21,9 +23,9 @@ _SUITS = (
 
 
 def card_at(deck: jax.Array, position: jax.Array) -> jax.Array:
-    """Read the suit at `position`, int[], of a deck, int8[cards], as int32[]; -1 where there is none."""
+    """Read the suit at `position`, int[], of a deck, int8[cards], as int32[]; NONE where there is none."""
     here = np.arange(len(deck), dtype=np.int32) == position
-    return jnp.sum(jnp.where(here, deck + 1, 0), dtype=jnp.int32) - 1
+    return jnp.sum(jnp.where(here, deck + 1, 0), dtype=jnp.int32) + NONE
 
 
 class Table:
@@ -80,8 +82,8 @@ class Table:
 
 
 def show_card(slot: Grid, suit: jax.Array) -> Layer:
-    """Show a card, or none for suit -1, in a grid of one cell."""
-    return slot.fill((suit + 1)[None, None])
+    """Show a card, or NONE, in a grid of one cell."""
+    return slot.fill((suit - NONE)[None, None])
 
 
 def _card(height: int, width: int, suit: int) -> np.ndarray:

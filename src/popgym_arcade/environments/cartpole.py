@@ -13,6 +13,7 @@ from popgym_arcade.environment import (
     LEVELS,
     RIGHT,
     Environment,
+    Glimpse,
     Params,
     State,
     Transition,
@@ -25,7 +26,15 @@ from popgym_arcade.graphics import Gauge, Rod, Screen, Slider, palette, shapes
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
 MAX_SPEED = 5.0
 """The speed, in m/s and rad/s, at which the arrows reach their full length."""
+ROUNDING = 0.5
+"""The angular velocity that the POMDP shows is a multiple of this, in rad/s."""
+PIXEL = np.array([0.05, 0.08, 0.025, 0.16], np.float32)
+"""How much of each number is a pixel at 128 px."""
+START_RANGES = np.array([1.6, 0.05, 0.12, 0.05], np.float32)
+"""All four numbers start between these and their negatives."""
 _GAINS = np.array([0.4, 1.0, 12.0, 3.0], np.float32)  # of the expert, on position, velocity, angle, angular velocity
+_ENDS = np.array([3.15, MAX_SPEED, np.pi / 2, MAX_SPEED], np.float32)  # numbers beyond these look alike
+_ALWAYS_SHOWN = np.arange(4) == ANGULAR_VELOCITY
 _MARGIN = 0.2  # metres of track shown beyond where the game ends
 
 
@@ -54,24 +63,37 @@ class CartPoleState(State):
 
     physics: jax.Array
     """Position of the cart (m), its velocity (m/s), angle of the pole (rad, positive to the right), its angular velocity
-    (rad/s): float32[4]. Public in the MDP; the POMDP hides position and angle after the first frame."""
+    (rad/s): float32[4]. Public in the MDP; after the first frame the POMDP hides all but the angular velocity, and of that
+    what is lost in rounding."""
+
+
+@pytree
+class CartPoleGlimpse(Glimpse):
+    """What a frame of CartPole, or of NoisyCartPole, tells."""
+
+    physics: jax.Array
+    """The four numbers as they are shown, to a pixel, float32[4]; those that are hidden are 0."""
+    whole: jax.Array
+    """Whether all four are shown, or the angular velocity alone, bool[]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CartPole(Environment[CartPoleState, CartPoleParams]):
     """Balance a pole on a cart.
 
-    Physics: that of Gymnasium's CartPole-v1, with Euler's method and 0.02 s a step. All four numbers start between -0.05
-        and 0.05.
+    Physics: that of Gymnasium's CartPole-v1, with Euler's method and 0.02 s a step. The cart starts up to 1.6 m from the
+        middle and the pole up to 0.12 rad from upright, both speeds between -0.05 and 0.05; all four are uniform.
     Actions: left and right push the cart with 10 N; other actions push nothing.
     End: terminated when the cart is more than 2.4 m from the middle or the pole more than 12 degrees from upright;
-        truncated after 200 / 400 / 600 steps.
+        truncated after 300 / 450 / 600 steps.
     Reward: 1 / steps for each step after which the pole still stands. The return lies in [0, 1], 1 is survival.
     MDP frame: cart and pole, an arrow for the cart's velocity, a curved arrow for the pole's angular velocity. The arrows
         grow with the speed, evenly, up to 5 m/s and 5 rad/s.
-    POMDP frame: the same in the first frame, later the arrows alone.
-    Memory: where the cart is and how far the pole leans, for the whole episode. They are seen once, in the first frame;
-        from then on they must be worked out by adding up the speeds that the arrows tell.
+    POMDP frame: the same in the first frame; later the curved arrow alone, for the angular velocity rounded to the nearest
+        multiple of 0.5 rad/s.
+    Memory: all four numbers, for the whole episode. They are seen once, in the first frame; from then on they must be worked
+        out from the pushes, and the rounded angular velocity keeps the error from growing.
+    Memory length: all of the episode: where the cart is is never shown again after the first frame.
     Winning: push the cart under the pole, to the side to which it leans and falls, before it falls too fast. The expert
         pushes by the sign of a weighted sum of the four numbers, and never loses.
 
@@ -80,13 +102,14 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
     """
 
     difficulties = LEVELS
+    version = 1
     steps_per_second = 15
 
     @property
     def default_params(self) -> CartPoleParams:
         """See the class."""
         return CartPoleParams(
-            max_steps_in_episode=np.int32({"Easy": 200, "Medium": 400, "Hard": 600}[self.difficulty]),
+            max_steps_in_episode=np.int32({"Easy": 300, "Medium": 450, "Hard": 600}[self.difficulty]),
             gravity=np.float32(9.8),
             cart_mass=np.float32(1.0),
             pole_mass=np.float32(0.1),
@@ -98,7 +121,7 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
         )
 
     def initial_state(self, key: jax.Array, params: CartPoleParams) -> CartPoleState:
-        """Start near the middle, nearly upright and nearly at rest."""
+        """Start somewhere on the track, leaning, and nearly at rest."""
         return CartPoleState(**start_fields(), physics=start_physics(key))
 
     def transition(
@@ -109,9 +132,18 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
         score, reward, fallen = judge(physics, state.time, params)
         return state.replace(physics=physics, score=score), reward, fallen
 
+    def _shown(self, state: CartPoleState) -> tuple[jax.Array, jax.Array]:
+        """The four numbers that the frame shows, float32[4], and whether it shows more than the last one, bool[]."""
+        whole = (state.time == 0) | (not self.partial_obs)
+        return jnp.where(whole, state.physics, jnp.round(state.physics / ROUNDING) * ROUNDING), whole
+
+    def glimpse(self, state: CartPoleState) -> CartPoleGlimpse:
+        """Read the four numbers, or one."""
+        return glimpse_stage(state, *self._shown(state))
+
     def draw(self, state: CartPoleState) -> jax.Array:
         """Show cart, pole and arrows."""
-        return self._stage.render(state, state.physics, (state.time == 0) | (not self.partial_obs))
+        return self._stage.render(state, *self._shown(state))
 
     def expert_action(self, key: jax.Array, state: CartPoleState, params: CartPoleParams) -> jax.Array:
         """Balance by feedback of all four numbers."""
@@ -124,7 +156,7 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
 
 def start_physics(key: jax.Array) -> jax.Array:
     """Draw the four numbers at the start of an episode: float32[4]."""
-    return jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
+    return jax.random.uniform(key, (4,), jnp.float32, -START_RANGES, START_RANGES)
 
 
 def push(physics: jax.Array, action: jax.Array, params: CartPoleParams) -> jax.Array:
@@ -151,6 +183,12 @@ def balance(physics: jax.Array) -> jax.Array:
     """Return the push, int32[], of a controller that keeps the pole up and the cart near the middle."""
     lean = physics @ jnp.asarray(_GAINS)
     return jnp.where(lean > 0, RIGHT, LEFT).astype(jnp.int32)
+
+
+def glimpse_stage(state: State, physics: jax.Array, whole: jax.Array) -> CartPoleGlimpse:
+    """Return what is told by a stage that shows the numbers `physics`, float32[4], all or, unless `whole`, the last one."""
+    read = jnp.round(jnp.clip(physics, -_ENDS, _ENDS) / PIXEL) * PIXEL
+    return CartPoleGlimpse(score=state.score, physics=jnp.where(whole | _ALWAYS_SHOWN, read, 0.0), whole=whole)
 
 
 class Stage:
@@ -197,16 +235,16 @@ class Stage:
             max(5, arrow_height * 3 // 4),
         )
 
-    def render(self, state: State, physics: jax.Array, visible: jax.Array) -> jax.Array:
-        """Draw the score, the arrows and, if `visible`, bool[], cart and pole at the numbers of `physics`, float32[4]."""
+    def render(self, state: State, physics: jax.Array, whole: jax.Array) -> jax.Array:
+        """Draw the score, the curved arrow and, if `whole`, bool[], the rest, at the numbers of `physics`, float32[4]."""
         width = self.screen.width
         column = jnp.rint(self.middle + physics[POSITION] * self.pixels_per_metre)
         column = jnp.clip(column, 0, width - 1).astype(jnp.int32)
         return self.screen.render(
             self.screen.score(state.score),
-            self.rod.show(column, physics[ANGLE], visible),
-            self.cart.show(column, visible),
-            self.velocity.show(physics[VELOCITY]),
+            self.rod.show(column, physics[ANGLE], whole),
+            self.cart.show(column, whole),
+            self.velocity.show(jnp.where(whole, physics[VELOCITY], 0.0)),
             self.spin.show(physics[ANGULAR_VELOCITY]),
         )
 

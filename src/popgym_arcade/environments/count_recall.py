@@ -15,6 +15,7 @@ from popgym_arcade.environment import (
     LEVELS,
     UP,
     Environment,
+    Glimpse,
     Params,
     State,
     Transition,
@@ -51,6 +52,20 @@ class CountRecallState(State):
     """Right answers given, int32[]. Public, as the score."""
 
 
+@pytree
+class CountRecallGlimpse(Glimpse):
+    """What a frame of CountRecall tells. Cards are told by their suit; NONE stands for no card."""
+
+    dealt: jax.Array
+    """The card of this turn, int32[]."""
+    asked: jax.Array
+    """The suit asked for, int32[]."""
+    counter: jax.Array
+    """The answer that fire would give, int32[]."""
+    history: jax.Array
+    """The cards dealt in earlier turns, in their order, then NONE, int32[cards]; in the POMDP only NONE."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CountRecall(Environment[CountRecallState, CountRecallParams]):
     """Count the cards that went by.
@@ -66,6 +81,7 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
     MDP frame: card, question, counter, and all cards dealt in earlier turns, in lines.
     POMDP frame: card, question and counter.
     Memory: how many cards of each suit were dealt in earlier turns, until the last card. Their order does not matter.
+    Memory length: all of the episode; a number per suit is enough.
     Winning: bring the counter to the number of such cards, then fire. The expert counts the deck itself and never errs.
     """
 
@@ -117,17 +133,27 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
         )
         return state, jnp.where(correct, params.right_reward, 0.0).astype(jnp.float32), turn == self.cards
 
+    def glimpse(self, state: CountRecallState) -> CountRecallGlimpse:
+        """Read the table."""
+        earlier = (np.arange(self.cards) < state.turn) & (not self.partial_obs)
+        return CountRecallGlimpse(
+            score=state.score,
+            dealt=card_table.card_at(state.deck, state.turn),
+            asked=card_table.card_at(state.queries, state.turn),
+            counter=state.counter,
+            history=jnp.where(earlier, state.deck.astype(jnp.int32), card_table.NONE),
+        )
+
     def draw(self, state: CountRecallState) -> jax.Array:
         """Show the table."""
         table, counter = self._table
-        dealt = np.arange(self.cards) < state.turn
-        history = table.history.fill(table.lines(jnp.where(dealt, state.deck + 1, 0)))
+        seen = self.glimpse(state)
         return table.screen.render(
-            table.screen.score(state.score),
-            card_table.show_card(table.left_card, card_table.card_at(state.deck, state.turn)),
-            card_table.show_card(table.right_card, card_table.card_at(state.queries, state.turn)),
-            counter.show(state.counter),
-            *([] if self.partial_obs else [history]),
+            table.screen.score(seen.score),
+            card_table.show_card(table.left_card, seen.dealt),
+            card_table.show_card(table.right_card, seen.asked),
+            counter.show(seen.counter),
+            *([] if self.partial_obs else [table.history.fill(table.lines(seen.history - card_table.NONE))]),
         )
 
     def expert_action(self, key: jax.Array, state: CountRecallState, params: CountRecallParams) -> jax.Array:

@@ -10,14 +10,25 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import sampling
-from popgym_arcade.environment import FIRE, LEVELS, Environment, Params, State, Transition, percent, pytree, start_fields
+from popgym_arcade.environment import (
+    FIRE,
+    LEVELS,
+    Environment,
+    Glimpse,
+    Params,
+    State,
+    Transition,
+    percent,
+    pytree,
+    start_fields,
+)
 from popgym_arcade.environments import board
 from popgym_arcade.graphics import Grid, Readout, Screen, font, palette, shapes
 
 MINE = 9  # in `MineSweeperState.field`, where the numbers of neighbours go to 8
-_COVERED = 0
-_OPEN = 1  # added to what the field holds, gives the glyph of an uncovered cell
-_CURSOR = _OPEN + MINE + 1  # added to the number of a glyph, gives the same one under the cursor
+COVERED = -1  # in `MineSweeperGlimpse.field`
+_GLYPH = 1  # added to what a glimpse tells of a cell, gives its glyph
+_CURSOR = _GLYPH + MINE + 1  # added to the number of a glyph, gives the same one under the cursor
 
 
 @pytree
@@ -43,27 +54,47 @@ class MineSweeperState(State):
     field: jax.Array
     """What each cell holds, int8[side, side]: how many of its 8 neighbours are mines, or 9 for a mine. Never shown where
     covered."""
+    spare: jax.Array
+    """The cell that takes the mine, if the first cell to be uncovered holds one, int32[2]. Never shown."""
+
+
+@pytree
+class MineSweeperGlimpse(Glimpse):
+    """What a frame of MineSweeper tells."""
+
+    cursor: jax.Array
+    """Where the next shot goes, int32[2] of (row, col)."""
+    repeats: jax.Array
+    """Shots at uncovered cells, int32[]."""
+    field: jax.Array
+    """What each cell shows, int32[side, side]: COVERED, or what it holds as in `MineSweeperState.field`; in the POMDP
+    COVERED everywhere but under the cursor."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
     """Uncover every cell that hides no mine.
 
-    Board: 4 / 6 / 8 squared with 2 / 6 / 10 mines on random cells. The cursor starts on a random cell.
+    Board: 4 / 6 / 8 squared with 3 / 6 / 10 mines on random cells. The cursor starts on a random cell. The first cell that
+        is uncovered is never a mine: if it holds one, that moves to a spare cell, drawn at the start among the cells without
+        a mine, and the numbers follow.
     Actions: the arrows move the cursor, the board's edge stops it, mines do no harm; fire uncovers its cell.
     End: terminated when all safe cells are uncovered, on uncovering a mine, or after cells / 2 repeats; truncated after
         2 * cells + 2 * side steps.
-    Reward: 1 / safe cells for uncovering a safe cell, 0 for a mine, -2 / cells for firing at an uncovered cell. The
-        return lies in [-1, 1], the best one is 1.
+    Reward: 1 / safe cells for uncovering a safe cell, -2 / cells for firing at an uncovered cell; a mine takes back all that
+        safe cells have paid. The return lies in [-1, 1], the best one is 1.
     MDP frame: the cursor and, on every uncovered cell, how many of its 8 neighbours are mines.
     POMDP frame: the cursor and what is under it. Both show how many repeats are used up, and the score.
     Memory: which cells are uncovered, and their numbers, to the end: where a mine must be follows from several numbers, of
         which one at a time is seen.
-    Winning: uncover the cells that the numbers show to be safe; where they leave it open, as they do at the start, guess.
-        The expert knows the mines and uncovers the safe cells line by line, to and fro.
+    Memory length: all of the episode.
+    Winning: uncover the cells that the numbers show to be safe; where they leave it open, guess, or stop, if a guess does
+        not pay: what has been gained is lost with a mine. The expert knows the mines and uncovers the safe cells line by
+        line, to and fro.
     """
 
     difficulties = LEVELS
+    version = 1
 
     @property
     def side(self) -> int:
@@ -73,7 +104,7 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
     @property
     def mines(self) -> int:
         """How many mines there are."""
-        return {"Easy": 2, "Medium": 6, "Hard": 10}[self.difficulty]
+        return {"Easy": 3, "Medium": 6, "Hard": 10}[self.difficulty]
 
     @property
     def max_repeats(self) -> int:
@@ -91,22 +122,20 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
 
     def initial_state(self, key: jax.Array, params: MineSweeperParams) -> MineSweeperState:
         """Lay the mines and place the cursor."""
-        bits = sampling.words(key, (1 + self.mines,))
+        bits = sampling.words(key, (2 + self.mines,))
         everywhere = jnp.ones((self.side, self.side), bool)
 
         def lay(free: jax.Array, word: jax.Array) -> tuple[jax.Array, None]:
             return free & ~board.at(jnp.stack(sampling.choose(word, free)), self.side), None
 
-        free, _ = jax.lax.scan(lay, everywhere, bits[1:])
-        mines = jnp.pad((~free).astype(jnp.int8), 1)
-        windows = [mines[row : row + self.side, col : col + self.side] for row in range(3) for col in range(3)]
-        field = jnp.where(free, functools.reduce(jnp.add, windows), np.int8(MINE))
+        free, _ = jax.lax.scan(lay, everywhere, bits[2:])
         return MineSweeperState(
             **start_fields(),
             cursor=jnp.stack(sampling.choose(bits[0], everywhere)),
             repeats=jnp.zeros((), jnp.int32),
             uncovered=~everywhere,
-            field=field,
+            field=_numbered(~free),
+            spare=jnp.stack(sampling.choose(bits[1], free)),
         )
 
     def transition(
@@ -114,26 +143,38 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
     ) -> Transition[MineSweeperState]:
         """Move or uncover."""
         cursor = board.move(state.cursor, action, self.side)
+        here = board.at(cursor, self.side)
         fire = action == FIRE
-        repeated = fire & board.look_up(state.uncovered, cursor)
-        exploded = fire & (board.look_up(state.field, cursor) == MINE)
-        uncovered = state.uncovered | (fire & board.at(cursor, self.side))
-        repeats = state.repeats + repeated
-        cleared = jnp.sum(uncovered & (state.field != MINE))
 
-        gained = fire & ~repeated & ~exploded
-        reward = jnp.where(gained, params.safe_reward, jnp.where(repeated, params.repeat_reward, 0.0)).astype(jnp.float32)
-        score = percent(cleared * params.safe_reward + repeats * params.repeat_reward)
+        mines = state.field == MINE
+        spared = fire & jnp.any(mines & here) & ~jnp.any(state.uncovered)
+        mines = jnp.where(spared, (mines & ~here) | board.at(state.spare, self.side), mines)
+        uncovered = state.uncovered | (fire & here)
+        repeated = fire & jnp.any(state.uncovered & here)
+        exploded = fire & jnp.any(mines & here)
+        repeats = state.repeats + repeated
+        cleared = jnp.sum(uncovered & ~mines)
+
+        gained = jnp.where(exploded, -cleared, fire & ~repeated)
+        reward = gained * params.safe_reward + repeated * params.repeat_reward
+        score = percent(jnp.where(exploded, 0, cleared) * params.safe_reward + repeats * params.repeat_reward)
         ended = exploded | (cleared == self.side**2 - self.mines) | (repeats == self.max_repeats)
-        return state.replace(cursor=cursor, repeats=repeats, uncovered=uncovered, score=score), reward, ended
+        state = state.replace(cursor=cursor, repeats=repeats, uncovered=uncovered, field=_numbered(mines), score=score)
+        return state, reward.astype(jnp.float32), ended
+
+    def glimpse(self, state: MineSweeperState) -> MineSweeperGlimpse:
+        """Read the board, or the cell under the cursor."""
+        shown = state.uncovered & board.at(state.cursor, self.side) if self.partial_obs else state.uncovered
+        field = jnp.where(shown, state.field.astype(jnp.int32), COVERED)
+        return MineSweeperGlimpse(score=state.score, cursor=state.cursor, repeats=state.repeats, field=field)
 
     def draw(self, state: MineSweeperState) -> jax.Array:
         """Show the board."""
         screen, grid, repeats = self._screen
-        cells = jnp.where(state.uncovered, _OPEN + state.field, _COVERED).astype(jnp.int32)
-        numbers = [] if self.partial_obs else [grid.fill(cells)]
-        cursor = grid.stamp(state.cursor, _CURSOR + board.look_up(cells, state.cursor))
-        return screen.render(screen.score(state.score), repeats.show(state.repeats), *numbers, cursor)
+        seen = self.glimpse(state)
+        numbers = [] if self.partial_obs else [grid.fill(_GLYPH + seen.field)]
+        cursor = grid.stamp(seen.cursor, _CURSOR + _GLYPH + board.look_up(seen.field, seen.cursor))
+        return screen.render(screen.score(seen.score), repeats.show(seen.repeats), *numbers, cursor)
 
     def expert_action(self, key: jax.Array, state: MineSweeperState, params: MineSweeperParams) -> jax.Array:
         """Uncover the safe cells line by line, to and fro: no more than 2 * cells + side steps, wherever one starts."""
@@ -146,7 +187,12 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
     def _screen(self) -> tuple[Screen, Grid, Readout]:
         screen = Screen(self.obs_size, type(self).__name__)
         grid = screen.board(self.side, _glyphs, fillable=_CURSOR)
-        return screen, grid, board.repeats_readout(screen, self.max_repeats)
+        return screen, grid, board.allowance_readout(screen, self.max_repeats)
+
+
+def _numbered(mines: jax.Array) -> jax.Array:
+    """What each cell of a board with these mines, bool[side, side], holds: int8[side, side]."""
+    return jnp.where(mines, np.int8(MINE), board.around(mines))
 
 
 def _glyphs(size: int) -> Sequence[np.ndarray]:

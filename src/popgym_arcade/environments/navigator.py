@@ -18,6 +18,7 @@ from popgym_arcade.environment import (
     RIGHT,
     UP,
     Environment,
+    Glimpse,
     Params,
     State,
     Transition,
@@ -41,8 +42,8 @@ class NavigatorParams(Params):
     """For firing on the treasure, float32[]."""
     tnt_reward: ArrayLike
     """For entering a block of TNT, float32[]."""
-    step_reward: ArrayLike
-    """For every other step, float32[]."""
+    clock_reward: ArrayLike
+    """For every other step its share of this, one part in `max_steps_in_episode`, float32[]."""
 
 
 @pytree
@@ -57,6 +58,18 @@ class NavigatorState(State):
     """The cells with TNT, bool[side, side]. Hidden in the POMDP after the first frame."""
 
 
+@pytree
+class NavigatorGlimpse(Glimpse):
+    """What a frame of Navigator tells."""
+
+    agent: jax.Array
+    """Where the agent stands, int32[2] of (row, col)."""
+    treasure: jax.Array
+    """The cell with the treasure, bool[side, side]; none, where it is hidden."""
+    tnt: jax.Array
+    """The cells with TNT, bool[side, side]; none, where they are hidden."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Navigator(Environment[NavigatorState, NavigatorParams]):
     """Fetch the treasure and keep away from the TNT.
@@ -66,15 +79,17 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         diagonally. So the treasure can always be reached.
     Actions: the arrows move the agent, the board's edge stops it; fire takes the treasure, if the agent stands on it.
     End: terminated when the agent takes the treasure or enters TNT; truncated after `side * side` steps.
-    Reward: +1 for the treasure, -0.5 for TNT, -0.5 / cells for every other step. The return lies in [-1, 1]; the best
-        one is 1 minus the price of the shortest way.
+    Reward: +1 for the treasure, -0.5 for TNT, -0.5 / steps on the clock for every other step. The return lies in [-1, 1];
+        the best one is 1 minus the price of the shortest way.
     MDP frame: agent, treasure and TNT.
     POMDP frame: the same in the first frame; later the agent alone, on an empty grid, also on treasure or TNT.
     Memory: where the treasure and the TNT on the way to it lie, from the first frame until the treasure is taken.
+    Memory length: all of the episode, of which only the first frame has anything to remember.
     Winning: walk around the TNT the shortest way and fire on the treasure. The expert does just that.
     """
 
     difficulties = LEVELS
+    version = 1
 
     @property
     def side(self) -> int:
@@ -84,12 +99,11 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
     @property
     def default_params(self) -> NavigatorParams:
         """See the class."""
-        cells = self.side**2
         return NavigatorParams(
-            max_steps_in_episode=np.int32(cells),
+            max_steps_in_episode=np.int32(self.side**2),
             treasure_reward=np.float32(1),
             tnt_reward=np.float32(-0.5),
-            step_reward=np.float32(-0.5 / cells),
+            clock_reward=np.float32(-0.5),
         )
 
     def initial_state(self, key: jax.Array, params: NavigatorParams) -> NavigatorState:
@@ -121,18 +135,23 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         ended = dead | won
         last = jnp.where(won, params.treasure_reward, jnp.where(dead, params.tnt_reward, 0.0)).astype(jnp.float32)
         steps = state.time + ~ended  # those that cost
-        score = percent(steps * params.step_reward + last)
-        reward = jnp.where(ended, last, params.step_reward)
+        score = percent(steps * _step_reward(params) + last)
+        reward = jnp.where(ended, last, _step_reward(params))
         return state.replace(agent=agent, score=score), reward, ended
+
+    def glimpse(self, state: NavigatorState) -> NavigatorGlimpse:
+        """Read the board, or where the agent stands."""
+        shown = (state.time == 0) | (not self.partial_obs)
+        treasure = shown & board.at(state.treasure, self.side)
+        return NavigatorGlimpse(score=state.score, agent=state.agent, treasure=treasure, tnt=shown & state.tnt)
 
     def draw(self, state: NavigatorState) -> jax.Array:
         """Show the board."""
         screen, grid = self._screen
-        cells = jnp.where(state.tnt, _TNT, jnp.where(board.at(state.treasure, self.side), _TREASURE, _EMPTY))
-        if self.partial_obs:
-            cells = jnp.where(state.time == 0, cells, _EMPTY)
-        agent = grid.stamp(state.agent, _AGENT + board.look_up(cells, state.agent))
-        return screen.render(screen.score(state.score), grid.fill(cells), agent)
+        seen = self.glimpse(state)
+        cells = jnp.where(seen.tnt, _TNT, jnp.where(seen.treasure, _TREASURE, _EMPTY))
+        agent = grid.stamp(seen.agent, _AGENT + board.look_up(cells, seen.agent))
+        return screen.render(screen.score(seen.score), grid.fill(cells), agent)
 
     def expert_action(self, key: jax.Array, state: NavigatorState, params: NavigatorParams) -> jax.Array:
         """Take a shortest way to the treasure."""
@@ -144,7 +163,7 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
     def best_return(self, state: NavigatorState, params: NavigatorParams) -> jax.Array:
         """1 minus the price of the shortest way."""
         way = board.look_up(self._distances(state), state.agent)
-        return jnp.asarray(params.treasure_reward + way * params.step_reward, jnp.float32)
+        return jnp.asarray(params.treasure_reward + way * _step_reward(params), jnp.float32)
 
     def _distances(self, state: NavigatorState) -> jax.Array:
         """The steps from each cell to the treasure around the TNT: int32[side, side]."""
@@ -165,6 +184,10 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
     def _screen(self) -> tuple[Screen, Grid]:
         screen = Screen(self.obs_size, type(self).__name__)
         return screen, screen.board(self.side, _glyphs, fillable=_AGENT)
+
+
+def _step_reward(params: NavigatorParams) -> jax.Array:
+    return params.clock_reward / jnp.maximum(jnp.asarray(params.max_steps_in_episode, jnp.float32), 1.0)
 
 
 def _glyphs(size: int) -> Sequence[np.ndarray]:

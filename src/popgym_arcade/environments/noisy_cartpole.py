@@ -9,7 +9,7 @@ import numpy as np
 
 from popgym_arcade.environment import LEVELS, Environment, Transition, pytree, start_fields
 from popgym_arcade.environments import cartpole
-from popgym_arcade.environments.cartpole import CartPole, CartPoleParams, CartPoleState
+from popgym_arcade.environments.cartpole import CartPole, CartPoleGlimpse, CartPoleParams, CartPoleState
 
 
 @pytree
@@ -17,25 +17,28 @@ class NoisyCartPoleState(CartPoleState):
     """The state of NoisyCartPole. The POMDP hides all of `physics`."""
 
     sensed: jax.Array
-    """The four numbers with sensor noise, float32[4]. Never shown in the MDP; public in the POMDP, but for position and
-    angle after the first frame."""
+    """The four numbers with sensor noise, float32[4]. Never shown in the MDP; public in the POMDP's first frame, of which
+    later ones show the angular velocity alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
     """Balance a pole that is hard to see.
 
-    Rules: those of `CartPole`, with 200 steps. The difficulty is how badly the POMDP sees.
+    Rules: those of `CartPole`, with 300 steps. The difficulty is how badly the POMDP sees.
     MDP frame: that of `CartPole`, without noise.
-    POMDP frame: that of `CartPole`'s POMDP, but drawn from the four numbers plus Gaussian noise, independent and fresh at
-        each step, of standard deviation 0.1 / 0.2 / 0.3. It is clipped only where the picture ends.
-    Memory: where the cart is and how far the pole leans, as in `CartPole`, and also what many earlier frames showed: the
-        noise has mean zero, so that several frames, with the pushes between them, tell the speeds better than one.
+    POMDP frame: the same in the first frame, later the curved arrow alone; both drawn from the four numbers plus Gaussian
+        noise, independent and fresh at each step, of standard deviation 0.1 / 0.2 / 0.3. Nothing is rounded. It is clipped
+        only where the picture ends.
+    Memory: all four numbers, as in `CartPole`, and for them what many frames showed: the first one is noisy, too, and where
+        the cart is and how far the pole leans comes out only of many noisy angular velocities and the pushes between them.
+    Memory length: all of the episode, as in `CartPole`.
     Winning: as in `CartPole`, but with an estimate of the four numbers. The expert balances by the true ones, and never
         loses.
     """
 
     difficulties = LEVELS
+    version = 1
     steps_per_second = 15
 
     @property
@@ -65,11 +68,17 @@ class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
     def _sense(self, key: jax.Array, physics: jax.Array) -> jax.Array:
         return physics + np.float32(self.sigma) * jax.random.normal(key, (4,), jnp.float32)
 
+    def _shown(self, state: NoisyCartPoleState) -> tuple[jax.Array, jax.Array]:
+        """The four numbers that the frame shows, float32[4], and whether it shows more than the last one, bool[]."""
+        return (state.sensed, state.time == 0) if self.partial_obs else (state.physics, jnp.ones((), bool))
+
+    def glimpse(self, state: NoisyCartPoleState) -> CartPoleGlimpse:
+        """Read the four numbers, or one: the truth, or what the sensors say."""
+        return cartpole.glimpse_stage(state, *self._shown(state))
+
     def draw(self, state: NoisyCartPoleState) -> jax.Array:
         """Show the truth, or what the sensors say."""
-        if self.partial_obs:
-            return self._stage.render(state, state.sensed, state.time == 0)
-        return self._stage.render(state, state.physics, jnp.ones((), bool))
+        return self._stage.render(state, *self._shown(state))
 
     def expert_action(self, key: jax.Array, state: NoisyCartPoleState, params: CartPoleParams) -> jax.Array:
         """Balance by feedback of the four numbers without noise."""

@@ -15,6 +15,7 @@ from popgym_arcade.environment import (
     LEVELS,
     RIGHT,
     Environment,
+    Glimpse,
     Params,
     State,
     Transition,
@@ -26,7 +27,7 @@ from popgym_arcade.environments import board
 from popgym_arcade.graphics import Grid, Screen, palette, shapes
 
 SIDE = 10
-NONE = -1  # in `SkittlesState.enemies`
+NONE = -1  # in the rows of `SkittlesState.enemies`
 _LANE, _PLAYER = range(2)
 _ENEMY = 2  # added to the number of a glyph, gives the same one with an enemy
 
@@ -43,6 +44,16 @@ class SkittlesState(State):
     seen: jax.Array
     """The rows whose enemy the POMDP shows, bool[10]. Never shown in the MDP; public in the POMDP where there is an
     enemy."""
+
+
+@pytree
+class SkittlesGlimpse(Glimpse):
+    """What a frame of Skittles tells."""
+
+    player: jax.Array
+    """The player's column, int32[]."""
+    enemies: jax.Array
+    """The column of the enemy in each row, from the top, int32[10], or -1 where none is shown."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,7 @@ class Skittles(Environment[SkittlesState, Params]):
         player is always shown.
     Memory: the columns of the enemies seen in earlier frames, for up to nine steps each: an enemy falls straight down, so
         that one look at it tells where it will be. One in 512 comes down without being seen before it hits.
+    Memory length: a window of 9 frames, in which an enemy comes down.
     Winning: never stay below an enemy that is one row away. The expert steps aside then, towards the middle, else it stays,
         and it is never hit.
     """
@@ -104,18 +116,22 @@ class Skittles(Environment[SkittlesState, Params]):
         score, reward = survival(state.time, hit, params)
         return state.replace(player=player, enemies=enemies, seen=seen, score=score), reward, hit
 
+    def glimpse(self, state: SkittlesState) -> SkittlesGlimpse:
+        """Read the lane."""
+        enemies = jnp.where(state.seen, state.enemies, NONE) if self.partial_obs else state.enemies
+        return SkittlesGlimpse(score=state.score, player=state.player, enemies=enemies)
+
     def draw(self, state: SkittlesState) -> jax.Array:
         """Show the lane."""
         screen, lane = self._screen
-        shown = state.enemies != NONE
-        if self.partial_obs:
-            shown &= state.seen
-        cells = jnp.stack([np.arange(SIDE, dtype=np.int32), jnp.maximum(state.enemies - self.first, 0)], 1)
-        enemies = [lane.stamp(cells[row], jnp.where(shown[row], _ENEMY + _LANE, _LANE)) for row in range(SIDE)]
-        hit = shown[-1] & (state.enemies[-1] == state.player)
-        position = jnp.stack([jnp.full((), SIDE - 1, jnp.int32), state.player - self.first])
+        seen = self.glimpse(state)
+        cells = jnp.stack([np.arange(SIDE, dtype=np.int32), jnp.maximum(seen.enemies - self.first, 0)], 1)
+        glyphs = jnp.where(seen.enemies != NONE, _ENEMY + _LANE, _LANE)
+        enemies = [lane.stamp(cells[row], glyphs[row]) for row in range(SIDE)]
+        hit = seen.enemies[-1] == seen.player
+        position = jnp.stack([jnp.full((), SIDE - 1, jnp.int32), seen.player - self.first])
         player = lane.stamp(position, jnp.where(hit, _ENEMY + _PLAYER, _PLAYER))
-        return screen.render(screen.score(state.score), *enemies, player)
+        return screen.render(screen.score(seen.score), *enemies, player)
 
     def expert_action(self, key: jax.Array, state: SkittlesState, params: Params) -> jax.Array:
         """Step aside, towards the middle, if an enemy is right above."""

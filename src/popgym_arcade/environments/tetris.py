@@ -18,6 +18,7 @@ from popgym_arcade.environment import (
     RIGHT,
     UP,
     Environment,
+    Glimpse,
     Params,
     State,
     Transition,
@@ -99,6 +100,19 @@ class TetrisState(State):
     """Lines cleared, ten at most, int32[]. Public."""
 
 
+@pytree
+class TetrisGlimpse(Glimpse):
+    """What a frame of Tetris tells: all of the state that is public, in the POMDP with an empty board."""
+
+    board: jax.Array
+    piece: jax.Array
+    orientation: jax.Array
+    corner: jax.Array
+    previews: jax.Array
+    bag: jax.Array
+    lines: jax.Array
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tetris(Environment[TetrisState, TetrisParams]):
     """Stack the falling pieces and clear ten lines.
@@ -119,6 +133,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
     POMDP frame: the same without the locked blocks.
     Memory: all locked blocks, to the end: where each piece came to rest, and what sank when lines were cleared. The score
         and the lines to go tell that a line was cleared, not which.
+    Memory length: all of the episode: a block stays until its line is cleared.
     Winning: keep the stack low, even and without holes. The expert looks at every place where the falling piece can still
         come to rest straight down, and takes the one that leaves the least height, holes and steps; it ignores the previews.
     """
@@ -211,22 +226,28 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         state = state.replace(board=_open(board), lines=cleared, score=score, **dealt)
         return state, (gain + loss).astype(jnp.float32), won | topped_out
 
+    def glimpse(self, state: TetrisState) -> TetrisGlimpse:
+        """Read the board, and beside it what comes."""
+        shown = {field.name: getattr(state, field.name) for field in dataclasses.fields(TetrisGlimpse)}
+        return TetrisGlimpse(**shown | {"board": jnp.zeros_like(state.board) if self.partial_obs else state.board})
+
     def draw(self, state: TetrisState) -> jax.Array:
         """Show the board, and beside it what comes."""
         stage = self._stage
-        cells = state.corner + jnp.asarray(_CELLS)[state.piece, state.orientation]
+        seen = self.glimpse(state)
+        cells = seen.corner + jnp.asarray(_CELLS)[seen.piece, seen.orientation]
         if self.partial_obs:
-            glyphs, blocks = [_PIECE + state.piece] * 4, []
+            glyphs, blocks = [_PIECE + seen.piece] * 4, []
         else:
-            overlaps = state.board[cells[:, 0], cells[:, 1]]
-            glyphs = list(jnp.where(overlaps, _OVERLAP, _PIECE) + state.piece)
-            blocks = [stage.board.fill(state.board.astype(jnp.int32))]
+            overlaps = seen.board[cells[:, 0], cells[:, 1]]
+            glyphs = list(jnp.where(overlaps, _OVERLAP, _PIECE) + seen.piece)
+            blocks = [stage.board.fill(seen.board.astype(jnp.int32))]
         piece = [stage.board.stamp(cell, glyph) for cell, glyph in zip(cells, glyphs, strict=True)]
         return stage.screen.render(
-            stage.screen.score(state.score),
-            stage.lines.show(LINES - state.lines),
-            stage.previews.fill(state.previews[:, None]),
-            stage.bag.fill(jnp.where(state.bag, PIECES, 0)[:, None] + np.arange(PIECES)[:, None]),
+            stage.screen.score(seen.score),
+            stage.lines.show(LINES - seen.lines),
+            stage.previews.fill(seen.previews[:, None]),
+            stage.bag.fill(jnp.where(seen.bag, PIECES, 0)[:, None] + np.arange(PIECES)[:, None]),
             *blocks,
             *piece,
         )

@@ -33,7 +33,7 @@ def register(commands: Any) -> None:
         _NAME,
         help="look into the memory of a trained agent",
         description="Look into the memory of a trained agent: what its decisions depend on, and what that is worth. "
-        "RUN is the folder of a run, or the name of an agent that comes with the package, such as cartpole-lru.",
+        "RUN is the folder of a run, or the name of an agent that comes with the package, such as skittles-lru.",
         usage=f"popgym-arcade {_NAME} RUN MEASURE [options]\n       popgym-arcade {_NAME} gap RUN [RUN ...] [options]",
     )
     measures = parser.add_subparsers(required=True, metavar="MEASURE", prog=f"popgym-arcade {_NAME}")
@@ -268,6 +268,7 @@ def _contamination(options: argparse.Namespace) -> int:
 
 
 def _gap(options: argparse.Namespace) -> int:
+    from popgym_arcade import scores
     from popgym_arcade.introspection import figures, gap
 
     _check_figure(options)
@@ -280,11 +281,15 @@ def _gap(options: argparse.Namespace) -> int:
     if not any(found.values()):
         raise ValueError(f"there is nothing to compare: {_WANTED[0]}; {_WANTED[1]}")
     rows = [(name, *difference[:-1], *difference.seeds) for name, differences in found.items() for difference in differences]
-    table = [
-        [f"{game}, {memory}, {name}", f"{difference:.3f}", f"{error:.3f}", f"{seeds} and {others}"]
-        for name, game, memory, difference, error, _, _, seeds, others in rows
-    ]
-    print(terminal.table(["", "difference", "standard error", "seeds"], table))
+    table = []
+    for name, game, memory, difference, error, first, second, seeds, others in rows:
+        views = (False, name == "observability gap")
+        told = [scores.told(game, mean, partial_obs=view) for mean, view in zip((first, second), views, strict=True)]
+        scored = " and ".join(told) if all(told) else ""
+        table.append([f"{game}, {memory}, {name}", f"{difference:.3f}", f"{error:.3f}", f"{seeds} and {others}", scored])
+    print(terminal.table(["", "difference", "standard error", "seeds", "memory scores"], table))
+    for line in scores.aggregate_lines(gap.returns(results)):
+        print(line)
     for wanted, differences in zip(_WANTED, found.values(), strict=True):
         if not differences:
             print(f"not there: {wanted}")

@@ -140,6 +140,14 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
     return results, left_out
 
 
+def returns(results: Iterable[Result]) -> dict[tuple[str, bool, str], list[float]]:
+    """Gather the mean returns of seeds by (game, whether it is the POMDP, memory), as `scores.aggregates` wants them."""
+    found: dict[tuple[str, bool, str], list[float]] = {}
+    for result in results:
+        found.setdefault((result.game, result.partial, result.memory), []).append(result.mean)
+    return found
+
+
 def unlike(results: Iterable[Result]) -> dict[str, list[str]]:
     """Return the settings in which runs of a game differ though a comparison of views and memories is not about them.
 

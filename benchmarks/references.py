@@ -1,0 +1,168 @@
+"""Search for the best players without memory, and measure what all reference players reach.
+
+    python benchmarks/references.py search [ID ...]     # minutes for each id; writes src/popgym_arcade/players/found/
+    python benchmarks/references.py measure [ID ...]    # writes src/popgym_arcade/players/returns.json
+
+What a search finds replaces what was found before, if it is better: it can be given again, with another --seed.
+"""
+
+import argparse
+import functools
+import io
+import json
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import popgym_arcade
+from popgym_arcade import experts, files, players, scores, terminal
+from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP, Environment
+from popgym_arcade.environments.battleship import BattleShip
+from popgym_arcade.players import features, reference, search
+
+_LONGEST = 300
+"""Steps of an episode to learn from: without memory none of the longer games lasts that long."""
+_HIDDEN = 32
+_JUDGED = 4_096
+"""Episodes by which what was found is compared with what was found before: other ones than those it was chosen by."""
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("search", "measure"))
+    parser.add_argument("ids", nargs="*", metavar="ID", help="environments, such as NavigatorEasy (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    parser.add_argument("--iterations", type=int, default=192, help="of each search (default: 192)")
+    parser.add_argument("--episodes", type=int, help="in an iteration, or to measure (default: 512; 2000)")
+    options = parser.parse_args()
+    if unknown := set(options.ids) - set(popgym_arcade.registered_envs):
+        parser.error(f"no such environment: {', '.join(sorted(unknown))}")
+    for env_id in options.ids or popgym_arcade.registered_envs:
+        if options.what == "search":
+            _search(env_id, options.seed, options.iterations, options.episodes or 512)
+        else:
+            _measure(env_id, options.episodes or 2_000)
+    terminal.show_progress("")
+
+
+# Searching.
+
+
+def _search(env_id: str, seed: int, iterations: int, episodes: int) -> None:
+    env, params = popgym_arcade.make(env_id, partial_obs=True)
+    horizon = min(int(params.max_steps_in_episode), _LONGEST)
+    path = reference.FOUND / f"{env_id}.npz"
+    kept: dict[str, np.ndarray] = {}
+    if path.exists():
+        with np.load(path) as file:
+            kept = dict(file)
+    scripts = search.scripts(horizon)
+    if isinstance(env, BattleShip):
+        likely = jax.nn.one_hot(_to_and_fro(env.side, horizon), 6) * 3
+        scripts = scripts._replace(weights=likely.astype(jnp.float32))
+    network = search.networks(functools.partial(features.features, env), features.size(env), _HIDDEN, seed)
+    for name, policy, rate in (("blind", scripts, 0.05), ("memoryless", network, 0.005)):
+        began = time.monotonic()
+
+        def report(iteration: int, total: float, name: str = name, began: float = began) -> None:
+            took = time.monotonic() - began
+            terminal.show_progress(f"{env_id}, {name}: {total:.3f} after {iteration} of {iterations}, {took:.0f} s")
+
+        found = search.search(
+            env,
+            policy,
+            jax.random.key(seed),
+            iterations=iterations,
+            episodes=episodes,
+            horizon=horizon,
+            learning_rate=rate,
+            report=report,
+        )
+        new = _packed(name, found.weights)
+        old = {key: leaf for key, leaf in kept.items() if (key == "script") == (name == "blind")}
+        judged = [_judge(env, name, each) if each else -np.inf for each in (new, old)]
+        kept |= new if judged[0] > judged[1] else old
+        print(f"{env_id}, {name}: found {judged[0]:.4f}, before {judged[1]:.4f}, {time.monotonic() - began:.0f} s")
+        file = io.BytesIO()
+        np.savez_compressed(file, **kept)
+        files.write_whole(path, file.getvalue())
+
+
+def _to_and_fro(side: int, length: int) -> np.ndarray:
+    """Go to a corner, wherever the cursor starts, and from there over the inner cells to and fro, firing at each once."""
+    script = [UP, LEFT] * (side - 1) + [DOWN, RIGHT, FIRE]
+    for line in range(side - 2):
+        script += [LEFT if line % 2 else RIGHT, FIRE] * (side - 3) + [DOWN, FIRE]
+    return np.array((script + [UP, DOWN] * length)[:length])
+
+
+def _packed(name: str, weights: Any) -> dict[str, np.ndarray]:
+    """What is kept of a policy: its script, or its weights with half the bits."""
+    if name == "blind":
+        return {"script": np.asarray(jnp.argmax(weights[:, :5], 1), np.uint8)}
+    return {key: np.asarray(leaf, np.float16) for key, leaf in weights.items()}
+
+
+def _judge(env: Environment[Any, Any], name: str, kept: dict[str, np.ndarray]) -> float:
+    player = reference.player_of_script(kept) if name == "blind" else reference.player_of_weights(env, kept)
+    return measure(env, player, _JUDGED, seed=99)["mean"]
+
+
+# Measuring.
+
+
+def _measure(env_id: str, episodes: int) -> None:
+    mdp, _ = popgym_arcade.make(env_id)
+    pomdp = mdp.twin
+    found = {}
+    everyone = {
+        "random": lambda: measure(pomdp, players.random_player(pomdp), episodes),
+        "blind": lambda: measure(pomdp, players.blind_player(pomdp), episodes),
+        "memoryless": lambda: measure(pomdp, players.memoryless_player(pomdp), episodes),
+        "memory": lambda: measure(pomdp, players.memory_player(pomdp), episodes),
+        "best": lambda: measure(mdp, players.memory_player(mdp), episodes),
+        "expert": lambda: _statistics(_all(lambda key: experts.play(mdp, experts.expert(mdp), key), mdp, episodes, 0)),
+    }
+    for name, figures in everyone.items():
+        terminal.show_progress(f"{env_id}, {name}: playing {episodes} episodes")
+        found[name] = figures()
+    told = json.loads(scores.RETURNS.read_bytes()) if scores.RETURNS.exists() else {}
+    told[env_id] = {"version": mdp.version, "players": found}
+    ordered = {name: told[name] for name in popgym_arcade.registered_envs if name in told}
+    files.write_whole(scores.RETURNS, (json.dumps(ordered, indent=1) + "\n").encode())
+    print(env_id, {name: figures["mean"] for name, figures in found.items()})
+
+
+def measure(env: Environment[Any, Any], player: players.Player, episodes: int, seed: int = 0) -> dict[str, float]:
+    """Let a player play, and return the figures of `scores.Reference`."""
+    return _statistics(_all(lambda key: players.play(env, player, key), env, episodes, seed))
+
+
+def _all(play: Any, env: Environment[Any, Any], episodes: int, seed: int) -> experts.Episode:
+    # BattleShip's memory player thinks only when it has seen something new, which a batch cannot make use of.
+    batch = 1 if isinstance(env, BattleShip) else 250
+    keys = jax.random.split(jax.random.key(seed), episodes)
+    return jax.device_get(jax.jit(lambda keys: jax.lax.map(play, keys, batch_size=batch))(keys))
+
+
+def _statistics(played: experts.Episode) -> dict[str, float]:
+    totals = np.asarray(played.total, np.float64)
+    error = 1.96 * totals.std(ddof=1) / np.sqrt(len(totals))
+    found = scores.Reference(
+        mean=totals.mean(),
+        low=totals.mean() - error,
+        high=totals.mean() + error,
+        lowest=totals.min(),
+        highest=totals.max(),
+        mean_length=np.mean(played.length),
+        episodes=len(totals),
+    )
+    return {name: round(float(value), 5) for name, value in found._asdict().items()} | {"episodes": len(totals)}
+
+
+if __name__ == "__main__":
+    main()
