@@ -213,6 +213,27 @@ def test_a_game_that_cannot_be_won_is_caught() -> None:
         check_environment(env, expert=experts.expert(env))
 
 
+class ShownInTheScore(Tiny):
+    """What the frame shows anyway tells the target, too."""
+
+    def glimpse(self, state: Any) -> Any:
+        return super().glimpse(state).replace(hits=state.target)
+
+
+class AlwaysUp(Tiny):
+    """Its target varies too little to be worth remembering."""
+
+    def initial_state(self, key: Any, params: Any) -> Any:
+        state = super().initial_state(key, params)
+        return state.replace(target=(state.target == 3).astype(jnp.int32))
+
+
+@pytest.mark.parametrize("game", [ShownInTheScore, AlwaysUp])
+def test_a_game_that_needs_no_memory_is_caught(game: type[Tiny]) -> None:
+    with pytest.raises(ContractError, match=r"memory must be worth 0.3 in the POMDP: memory player 1.00"):
+        check_environment(game(obs_size=64), memory_player=tiny.memory_player)
+
+
 @pytest.mark.parametrize(
     ("helper", "complaint"),
     [
@@ -230,13 +251,15 @@ def test_a_helper_that_proves_nothing_is_caught(helper: Any, complaint: str) -> 
 def test_report() -> None:
     env = Tiny(obs_size=64, partial_obs=True)
     report = check_environment(env)
-    assert len(report.not_checked) == 3
+    assert len(report.not_checked) == 4
     assert "NOT checked: promise 3: the MDP frame is sufficient (give decode)" in str(report)
     assert "checked: promise 1, same game" in str(report)
-    full = check_environment(env, decode=tiny.decode, resample_hidden=tiny.resample_hidden, expert=experts.expert(env))
+    helpers = {"decode": tiny.decode, "resample_hidden": tiny.resample_hidden, "expert": experts.expert(env)}
+    full = check_environment(env, **helpers, memory_player=tiny.memory_player)
     assert not full.not_checked
     assert "decoded: hits, score, target" in str(full)
     assert "resampled: target" in str(full)
+    assert "promise 6: memory pays; memory player 1.00, memoryless 0." in str(full)
 
 
 def test_wrong_arguments() -> None:
@@ -247,6 +270,8 @@ def test_wrong_arguments() -> None:
         check(Tiny(), {})
     with pytest.raises(TypeError, match="expert must be a function"):
         check(Tiny(), expert=True)
+    with pytest.raises(TypeError, match="memory_player must be a popgym_arcade.players.Player"):
+        check(Tiny(), memory_player=lambda key, memory, glimpse: (memory, 0))
 
 
 def test_a_game_without_an_expert_says_so() -> None:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.environment import Environment, Params, State, percent, pytree, start_fields
+from popgym_arcade.environment import Environment, Glimpse, Params, State, percent, pytree, start_fields
+from popgym_arcade.players import Player
 
 
 @pytree
@@ -15,6 +16,14 @@ class TinyState(State):
     """Its fields are public, but for the target, which the POMDP hides after the first frame."""
 
     target: jax.Array
+    hits: jax.Array
+
+
+@pytree
+class TinyGlimpse(Glimpse):
+    """What a frame tells."""
+
+    shown: jax.Array
     hits: jax.Array
 
 
@@ -36,9 +45,13 @@ class Tiny(Environment[TinyState, Params]):
         reward = jnp.where(hit, jnp.float32(0.1), 0)
         return state.replace(hits=hits, score=percent(0.1 * hits)), reward, action == 4
 
-    def draw(self, state: Any) -> Any:
+    def glimpse(self, state: Any) -> TinyGlimpse:
         shown = jnp.where((state.time == 0) | (not self.partial_obs), state.target + 1, 0)
-        column = jnp.where(np.arange(self.obs_size) < 32, 40 * shown, 20 * state.hits)
+        return TinyGlimpse(score=state.score, shown=shown, hits=state.hits)
+
+    def draw(self, state: Any) -> Any:
+        told = self.glimpse(state)
+        column = jnp.where(np.arange(self.obs_size) < 32, 40 * told.shown, 20 * told.hits)
         return jnp.broadcast_to(column[:, None], (self.obs_size, self.obs_size, 3)).astype(jnp.uint8)
 
     def expert_action(self, key: Any, state: Any, params: Any) -> Any:
@@ -53,3 +66,11 @@ def decode(frame: np.ndarray) -> dict[str, Any]:
 def resample_hidden(key: Any, state: Any) -> Any:
     target = jax.random.randint(key, (), 0, 4)
     return state.replace(target=jnp.where(state.time == 0, state.target, target))
+
+
+def _remember(key: Any, known: Any, told: Any) -> Any:
+    known = jnp.where(told.shown > 0, told.shown - 1, known)
+    return known, known
+
+
+memory_player = Player(jnp.zeros((), jnp.int32), _remember)

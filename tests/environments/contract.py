@@ -24,7 +24,8 @@ def check(
 ) -> None:
     env = dataclasses.replace(env, obs_size=SIZES[env.difficulty])
     report = check_environment(env, decode=decoder(env), resample_hidden=resampler(env), expert=experts.expert(env))
-    assert not report.not_checked
+    # Promise 6 is kept by the figures of far longer searches: see tests/players.
+    assert report.not_checked == ("promise 6: memory pays (give memory_player)",)
 
 
 Reader = Callable[[np.ndarray], Mapping[str, Any]]
