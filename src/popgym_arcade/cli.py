@@ -4,6 +4,7 @@ import argparse
 import importlib
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 import popgym_arcade
@@ -19,8 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cut = words.index("--") if words[:1] == ["sweep"] and "--" in words else len(words)
     options = _parser().parse_args(introspect.measure_first(words[:cut]), argparse.Namespace(rest=words[cut + 1 :]))
     try:
-        _import(options.modules)
-        return options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"popgym-arcade: {message}", file=sys.stderr)
+            _import(options.modules)
+            return options.run(options)
     except (ValueError, OSError, MemoryError, ModuleNotFoundError) as error:
         print(f"popgym-arcade: {error}", file=sys.stderr)
         return 1

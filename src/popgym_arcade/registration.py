@@ -63,6 +63,18 @@ def make(env_id: str, *, partial_obs: bool = False, obs_size: int = 128) -> tupl
     return env, env.default_params
 
 
+def other_rules(env_id: str, version: int | None) -> str:
+    """Say which rules of a game something was made under, if they are not today's: "" if they are, or nobody knows.
+
+    Args:
+        env_id: a name; nothing is known of one that is not registered.
+        version: of the rules, `Environment.version`; None for today's.
+    """
+    if version is None or env_id not in _constructors or version == (today := make(env_id)[0].version):
+        return ""
+    return f"version {version} of the rules of {env_id}, not {today}, today's"
+
+
 def _suggest(env_id: str) -> str:
     by_lower = {name.lower(): name for name in _constructors}
     close = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)

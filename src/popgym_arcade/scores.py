@@ -49,13 +49,18 @@ def _returns() -> dict[str, Any]:
     return json.loads(RETURNS.read_bytes())
 
 
+def known() -> tuple[str, ...]:
+    """Return the games of which there are reference returns: all of this package, with their difficulties."""
+    return tuple(_returns())
+
+
 def references(env_id: str) -> dict[str, Reference]:
     """Return what the reference players reach in a game, by their names: those of `PLAYERS`, and "best".
 
     Raises:
         LookupError: if there are none, as the game is not of this package.
     """
-    if env_id not in _returns():
+    if env_id not in known():
         raise LookupError(f"there are no reference returns of {env_id!r}, but for the games of this package")
     return {name: Reference(**found) for name, found in _returns()[env_id]["players"].items()}
 
@@ -127,7 +132,7 @@ def interquartile_mean(scores: Sequence[ArrayLike], *, resamples: int = 2_000, s
 
 def told(env_id: str, value: float, *, partial_obs: bool) -> str:
     """Write the memory score of a mean return with two digits, or nothing for a game without reference returns."""
-    return f"{memory_score(env_id, value, partial_obs=partial_obs):.2f}" if env_id in _returns() else ""
+    return f"{memory_score(env_id, value, partial_obs=partial_obs):.2f}" if env_id in known() else ""
 
 
 def aggregates(returns: Mapping[tuple[str, bool, str], Sequence[float]]) -> dict[tuple[bool, str], Aggregate]:
@@ -142,7 +147,7 @@ def aggregates(returns: Mapping[tuple[str, bool, str], Sequence[float]]) -> dict
     """
     groups: dict[tuple[bool, str], list[np.ndarray]] = {}
     for (env_id, partial_obs, agent), means in returns.items():
-        if env_id in _returns() and len(means):
+        if env_id in known() and len(means):
             groups.setdefault((partial_obs, agent), []).append(memory_score(env_id, means, partial_obs=partial_obs))
     return {group: interquartile_mean(found) for group, found in groups.items()}
 

@@ -1,12 +1,12 @@
 """Our games as environments of Gymnasium, one at a time or in batches that step in one call.
 
-To import this module registers every game as `popgym_arcade/<name>-v0`:
+To import this module registers every game as `popgym_arcade/<name>-v<version of its rules>`:
 
     import gymnasium
     import popgym_arcade.adapters.gymnasium
 
-    env = gymnasium.make("popgym_arcade/BattleShipEasy-v0", partial_obs=True, render_mode="rgb_array")
-    envs = gymnasium.make_vec("popgym_arcade/BattleShipEasy-v0", num_envs=1024, partial_obs=True)
+    env = gymnasium.make("popgym_arcade/BattleShipEasy-v1", partial_obs=True, render_mode="rgb_array")
+    envs = gymnasium.make_vec("popgym_arcade/BattleShipEasy-v1", num_envs=1024, partial_obs=True)
 
 Episodes follow from seeds: environment i of a batch that was reset with seed s plays what a single environment plays
 that was reset with s + i (in the mode `SameStep` only until its first episode ends).
@@ -293,7 +293,7 @@ class ArcadeVectorEnv(VectorEnv[Any, Any, Any]):
 def register_envs() -> None:
     """Register with Gymnasium what `popgym_arcade.register` has been told since this module was imported."""
     for name in registration.registered():
-        env_id = f"popgym_arcade/{name}-v0"
+        env_id = f"popgym_arcade/{name}-v{registration.make(name)[0].version}"
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,

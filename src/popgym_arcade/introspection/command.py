@@ -273,8 +273,9 @@ def _gap(options: argparse.Namespace) -> int:
 
     _check_figure(options)
     results, left_out = gap.read(options.runs)
-    if left_out:
-        print(f"not counted: {left_out} results on views that runs were not trained on")
+    for reason, count in left_out.items():
+        if count:
+            print(f"not counted: {count} results {reason}")
     for game, names in gap.unlike(results).items():
         print(f"beware: the runs of {game} differ in {', '.join(names)}, too")
     found = {"observability gap": gap.observability_gaps(results), "memory bias": gap.memory_biases(results)}

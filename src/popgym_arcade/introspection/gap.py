@@ -12,12 +12,14 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from popgym_arcade import registration
 from popgym_arcade.baselines.training import run
 
 NONE = "none"
 """The memory that remembers nothing, as runs call it."""
 ALL = "all games"
 """What stands for the mean over games."""
+_OTHER_VIEW, _OTHER_RULES = "on views that runs were not trained on", "under other rules than today's"
 _COMPARED = ("env", "partial", "memory", "window_size", "capacity_of", "seed", "num_seeds")
 
 
@@ -96,21 +98,21 @@ def memory_biases(results: Iterable[Result]) -> list[Difference]:
     return _differences(pairs)
 
 
-def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
+def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]:
     """Read the results of runs: of each run and seed that on the view it was trained on.
 
     Args:
         folders: runs, folders of runs, or names of agents that come with the package.
 
     Returns:
-        (results, how many there are on views that runs were not trained on; these are left out).
+        (results, how many are left out, by the reason).
 
     Raises:
         OSError: if a folder or a file cannot be read.
         ValueError: if a folder has no run that was evaluated, or a file is not what it should be.
     """
     results: list[Result] = []
-    left_out = 0
+    left_out = {_OTHER_VIEW: 0, _OTHER_RULES: 0}
     for folder in folders:
         within = folder if folder.is_dir() else run.find(folder)
         if not (found := sorted(within.rglob(run.EVALUATION))):
@@ -119,7 +121,7 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
             config, evaluation = _json(path.with_name(run.CONFIG)), _json(path)
             try:
                 own = [result for result in evaluation["results"] if bool(result["partial"]) == bool(config["partial"])]
-                results += [
+                told = [
                     Result(
                         game=str(config["env"]),
                         memory=str(config["memory"]).lower(),
@@ -136,7 +138,11 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], int]:
                 raise ValueError(f"{path.parent} is no run, or an incomplete one: there is no {error}") from None
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path.parent} is no run, or a damaged one: {error}") from None
-            left_out += len(evaluation["results"]) - len(own)
+            left_out[_OTHER_VIEW] += len(evaluation["results"]) - len(own)
+            if registration.other_rules(str(config["env"]), config.get("env_version", 0)):
+                left_out[_OTHER_RULES] += len(told)
+            else:
+                results += told
     return results, left_out
 
 

@@ -39,12 +39,15 @@ class About(NamedTuple):
     memory: str
     seeds: tuple[int, ...]
     """One, or more where agents are looked at together."""
+    other_rules: str = ""
+    """Which rules it was trained under, if they are not today's."""
 
     @property
     def title(self) -> str:
         """What to write above a figure."""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        return f"{self.game} ({'POMDP' if self.partial else 'MDP'}), memory {self.memory}, {seeds}"
+        title = f"{self.game} ({'POMDP' if self.partial else 'MDP'}), memory {self.memory}, {seeds}"
+        return f"{title}, trained under {self.other_rules}" if self.other_rules else title
 
     @property
     def slug(self) -> str:
@@ -109,9 +112,11 @@ def described(config: Any) -> About:
                 close = difflib.get_close_matches(key, [str(other) for other in config], n=1)
                 raise ValueError(f"config has no {key}" + (f", but {close[0]}; did you mean that?" if close else ""))
         game, partial, memory, seed = (config[key] for key in _KEYS)
+        other_rules = ""
     else:
         game, partial, memory, seed = config.env, config.partial, config.memory, config.seed
+        other_rules = config.other_rules
     popgym_arcade.make(game)  # raises for unknown names
     if not isinstance(partial, bool | np.bool_):
         raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
-    return About(game, bool(partial), checked_name(memory, SMALL), (int(seed),))
+    return About(game, bool(partial), checked_name(memory, SMALL), (int(seed),), other_rules)

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 import popgym_arcade
+from popgym_arcade import registration
 from popgym_arcade.play.session import SEEDS, Session
 
 FORMAT = 1
@@ -33,6 +34,7 @@ class Writer:
         self._line(
             format=FORMAT,
             game=session.env.name,
+            env_version=session.env.version,
             obs_size=session.env.obs_size,
             popgym_arcade=popgym_arcade.__version__,
             jax=jax.__version__,
@@ -161,10 +163,13 @@ def _header(path: pathlib.Path, fields: dict[str, Any]) -> Log:
         raise _error(path, 1, f"this log has format {fields['format']!r}, this version reads format {FORMAT}")
     made_by = f"the log was made by popgym-arcade {fields.get('popgym_arcade')} with jax {fields.get('jax')}"
     game, size = _field(path, 1, fields, "game", str), _field(path, 1, fields, "obs_size", int)
+    version = _field(path, 1, {"env_version": 0} | fields, "env_version", int)  # former logs do not tell
     try:
         popgym_arcade.make(game, obs_size=size)
     except ValueError as error:
         raise _error(path, 1, str(error)) from None
+    if rules := registration.other_rules(game, version):
+        raise _error(path, 1, f"this was played under {rules}")
     return Log(path, game, size, made_by, [])
 
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import tyro
 
-from popgym_arcade import files, terminal
+from popgym_arcade import files, scores, terminal
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import devices, results, run, trainer
@@ -113,7 +113,7 @@ def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
         config = configs.read(pathlib.Path(known.config))
         if name is not None and name != config.algorithm_name:
             raise ValueError(f"{known.config} is of {config.algorithm_name}, not of {name}")
-        return config
+        return dataclasses.replace(config, env_version=None)  # a new run is one under today's rules
     assert name is not None
     if known.preset is None:
         return Config(env=env, algorithm=ALGORITHMS[name]())
@@ -152,14 +152,16 @@ def evaluate(
     models = {seed: run.load(folder, seed)[0] for seed in seeds or config.seeds}
     partial = config.partial if partial is None else partial
     played = results.returns(models, config, partial, episodes, episode_seed)
-    told = results.summaries(played, partial)
+    told = results.summaries(played, config.env, partial)
     print(f"{config.title}; played in the {'POMDP' if partial else 'MDP'}, {episodes} episodes for each seed")
-    header = ["seed", "mean return", "95 % interval", "min", "5 %", "25 %", "50 %", "75 %", "95 %", "max", "steps"]
+    header = ["seed", "mean return", "95 % interval", "memory score"]
+    header += ["min", "5 %", "25 %", "50 %", "75 %", "95 %", "max", "steps"]
     rows = []
     for result in told:
         low, high = result["interval"]
         quantiles = [f"{value:.2f}" for value in result["quantiles"].values()]
-        figures = [f"{result['mean']:.3f}", f"{low:.3f} to {high:.3f}", *quantiles, f"{result['mean_length']:.1f}"]
+        score = scores.told(config.env, result["mean"], partial_obs=partial)
+        figures = [f"{result['mean']:.3f}", f"{low:.3f} to {high:.3f}", score, *quantiles, f"{result['mean_length']:.1f}"]
         rows.append([str(result["seed"]), *figures])
     print(terminal.table(header, rows))
     if len(told) > 1:

@@ -7,8 +7,10 @@ import pathlib
 from typing import Any, Generic, Literal, TypeVar
 
 import jax
+from tyro.conf import Suppress
 
 import popgym_arcade
+from popgym_arcade import registration
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.dqn import DQN
 from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
@@ -18,6 +20,9 @@ from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.environment import Environment
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
+
+_FORMER = {"env_version": 0}
+"""What was not written down before there was more than one."""
 
 A = TypeVar("A", bound=Algorithm)
 
@@ -52,6 +57,8 @@ class Config(Generic[A]):
     """The first seed."""
     num_seeds: int = 1
     """How many seeds are trained, each an agent of its own."""
+    env_version: Suppress[int | None] = None
+    """The version of the game's rules, known of a run that was read; None is today's, under which all are trained."""
     algorithm: A
 
     def __post_init__(self) -> None:
@@ -77,10 +84,17 @@ class Config(Generic[A]):
     @property
     def title(self) -> str:
         """What a person calls the run."""
-        return f"{self.env} {'POMDP' if self.partial else 'MDP'}, {self.algorithm_name.upper()}, memory {self.memory}"
+        title = f"{self.env} {'POMDP' if self.partial else 'MDP'}, {self.algorithm_name.upper()}, memory {self.memory}"
+        return f"{title}, trained under {self.other_rules}" if self.other_rules else title
+
+    @property
+    def other_rules(self) -> str:
+        """Which rules it was trained under, if they are not today's, else ""."""
+        return registration.other_rules(self.env, self.env_version)
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """Return the names of the settings in which this config differs from another one, given as by `to_dict`."""
+        other = _FORMER | other
         return [name for name, value in self.to_dict().items() if other.get(name) != value]
 
     def make_env(self, partial: bool | None = None) -> tuple[Environment[Any, Any], Any]:
@@ -112,6 +126,8 @@ class Config(Generic[A]):
     def to_dict(self) -> dict[str, Any]:
         """Return the config, flat, fit for JSON; `from_dict` reads it."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "algorithm"}
+        if self.env_version is None:
+            own["env_version"] = self.make_env()[0].version
         return {"algorithm": self.algorithm_name} | own | dataclasses.asdict(self.algorithm)
 
 
@@ -140,18 +156,20 @@ def from_dict(content: Any) -> Config[Any]:
 
 
 def read(path: pathlib.Path) -> Config[Any]:
-    """Read a config from a JSON file.
+    """Read the config of a run, or another one, from a JSON file.
 
     Raises:
         OSError: if it cannot be read.
         ValueError: if it is none.
     """
     try:
-        return from_dict(json.loads(path.read_bytes()))
+        content = json.loads(path.read_bytes())
+        config = from_dict(_FORMER | content if isinstance(content, dict) else content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return config if config.other_rules else dataclasses.replace(config, env_version=None)
 
 
 def preset(name: str, algorithm: str, env: str, memory: str) -> dict[str, Any]:

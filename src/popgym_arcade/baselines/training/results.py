@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade import pictures
+from popgym_arcade import pictures, scores
 from popgym_arcade.baselines.collect import Actors, begin, look
 from popgym_arcade.baselines.evaluate import evaluate, greedy
 from popgym_arcade.baselines.model.builder import Network
@@ -161,6 +161,15 @@ def film(model: Network, config: Config[Any], seed: int, limit: int = 500) -> by
     return pictures.mp4(frames, type(env).steps_per_second or 5)
 
 
-def summaries(played: dict[int, Episode], partial: bool) -> list[dict[str, Any]]:
-    """Return the statistics of each seed, see `summary`, for `evaluation.json`."""
-    return [{"seed": seed, "partial": partial, **summary(episodes)} for seed, episodes in played.items()]
+def summaries(played: dict[int, Episode], env_id: str, partial: bool) -> list[dict[str, Any]]:
+    """Return the statistics of each seed, see `summary`, for `evaluation.json`.
+
+    Where there are reference returns of the game, the memory score of the mean is among them, see `popgym_arcade.scores`.
+    """
+    found = []
+    for seed, episodes in played.items():
+        told = {"seed": seed, "partial": partial, **summary(episodes)}
+        if env_id in scores.known():
+            told["memory_score"] = float(scores.memory_score(env_id, told["mean"], partial_obs=partial))
+        found.append(told)
+    return found

@@ -13,6 +13,7 @@ tensorboard/        the metrics again
 import dataclasses
 import pathlib
 import re
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -73,6 +74,9 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         (model, config). The config is that of this agent alone, of several seeds of a run the one that was asked for.
         `config.make_env()` makes the game that it was trained in.
 
+    Warns:
+        UserWarning: if it was trained under other rules of its game than today's.
+
     Raises:
         CheckpointError: if the model is damaged or does not fit the config.
         FileNotFoundError: if there is no such run, or its training has not ended.
@@ -95,6 +99,8 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {what}") from None
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))):
         raise CheckpointError(f"{path} is damaged: it holds weights that are not finite")
+    if config.other_rules:
+        warnings.warn(f"{folder} was trained under {config.other_rules}", stacklevel=2)
     return model, dataclasses.replace(config, seed=seed, num_seeds=1)
 
 

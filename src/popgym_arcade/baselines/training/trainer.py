@@ -116,6 +116,8 @@ def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
     if not (folder / run.CONFIG).is_file():
         raise FileNotFoundError(f"{folder} is no run: it has no {run.CONFIG}")
     config = configs.read(folder / run.CONFIG)
+    if config.other_rules:
+        raise ValueError(f"{folder} was begun under {config.other_rules}: train anew")
     if run.is_finished(folder):
         print(f"{folder} is finished", file=sys.stderr)
         return folder
@@ -318,7 +320,7 @@ class _Training:
         if self.options.video:
             files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
         played = results.returns(models, config, config.partial, episodes, config.seed)
-        told = results.summaries(played, config.partial)
+        told = results.summaries(played, config.env, config.partial)
         content = {"config": config.to_dict(), "train_seconds": self.seconds, "results": told}
         files.write_whole(folder / run.EVALUATION, (json.dumps(content, indent=1) + "\n").encode())
         for result in told:
