@@ -11,7 +11,7 @@ help:
 	@echo "make demo       random play of all games in big batches, pictures in out/"
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the longer proofs"
-	@echo "make docs       make the gallery, the measured returns and the games' pages anew"
+	@echo "make docs       make the gallery and the games' pages anew"
 	@echo "make benchmark  compare the speed with popgym-arcade 0.0.7, which gets an environment of its own"
 	@echo "make clean      remove what these commands installed"
 

@@ -64,8 +64,8 @@ def _search(env_id: str, seed: int, iterations: int, episodes: int) -> None:
     if isinstance(env, BattleShip):
         likely = jax.nn.one_hot(_to_and_fro(env.side, horizon), 6) * 3
         scripts = scripts._replace(weights=likely.astype(jnp.float32))
-    network = search.networks(functools.partial(features.features, env), features.size(env), _HIDDEN, seed)
-    for name, policy, rate in (("blind", scripts, 0.05), ("memoryless", network, 0.005)):
+    network = search.networks(functools.partial(features.features, env), features.size(env), _HIDDEN, seed=seed)
+    for name, policy, rate in (("blind", scripts, 0.05), ("memoryless", network, 0.02)):
         began = time.monotonic()
 
         def report(iteration: int, total: float, name: str = name, began: float = began) -> None:

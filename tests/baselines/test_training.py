@@ -21,9 +21,10 @@ from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.model.builder import QNetworkRNN
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.baselines.training import config as configs
-from popgym_arcade.baselines.training import devices, results, run, trainer
+from popgym_arcade.baselines.training import command, devices, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
 from popgym_arcade.baselines.training.trainer import Options, TrainingError
+from popgym_arcade.introspection.subject import subject
 
 SMALL: dict[str, Any] = {
     "env": "NavigatorEasy",
@@ -114,6 +115,24 @@ def test_a_written_config_trains_the_same_agent(trained: pathlib.Path, tmp_path:
     quiet = ["--no-tensorboard", "--no-video", "--eval-episodes", "2"]
     assert cli.main(["train", "--config", config, "--num-seeds", "1", *quiet, "--run", str(folder)]) == 0
     assert_same(weights(folder), weights(trained))
+
+
+def test_other_rules_are_named(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    former = tmp_path / "former"
+    shutil.copytree(trained, former)
+    content = json.loads((trained / "config.json").read_text())
+    assert content["env_version"] == 1
+    del content["env_version"]  # it was not written down while there was one version, 0
+    (former / "config.json").write_text(json.dumps(content))
+    rules = "version 0 of the rules of NavigatorEasy, not 1, today's"
+    with pytest.warns(UserWarning, match=f"former was trained under {rules}"):
+        model, config = baselines.load(former)
+    assert config.env_version == 0 and config.title.endswith(f"trained under {rules}")
+    assert subject(model, config).about.title.endswith(f"trained under {rules}")
+    with pytest.raises(ValueError, match=f"former was begun under {rules}: train anew"):
+        trainer.resume(former)
+    new = command.parse(["--config", str(former / "config.json")]).agent
+    assert new == configs.read(trained / "config.json") and not new.other_rules
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])

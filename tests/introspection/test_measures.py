@@ -147,7 +147,7 @@ def test_gaps_and_biases() -> None:
 
 def write_run(folder: pathlib.Path, memory: str, partial: bool, means: list[float], **settings: Any) -> None:
     folder.mkdir(parents=True)
-    config = {"env": "NavigatorEasy", "memory": memory, "partial": partial, **settings}
+    config = {"env": "NavigatorEasy", "memory": memory, "partial": partial, "env_version": 1} | settings
     (folder / "config.json").write_text(json.dumps(config))
     shared = {"episodes": 10, "standard_error": 0.01}
     found = [{"partial": view, "seed": i, "mean": m, **shared} for i, m in enumerate(means) for view in (False, True)]
@@ -158,7 +158,7 @@ def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     write_run(tmp_path / "sweep" / "mdp", "GRU", False, [0.5, 0.6])
     write_run(tmp_path / "pomdp", "gru", True, [0.1])
     found, left_out = gap.read([tmp_path / "sweep", tmp_path / "pomdp"])
-    assert left_out == 3
+    assert left_out == {"on views that runs were not trained on": 3, "under other rules than today's": 0}
     assert [(one.memory, one.partial, one.seed, one.mean) for one in found] == [
         ("gru", False, 0, 0.5),
         ("gru", False, 1, 0.6),
@@ -167,6 +167,9 @@ def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     assert gap.unlike(found) == {}
     write_run(tmp_path / "longer", "none", False, [0.1], total_timesteps=9)
     assert gap.unlike([*found, *gap.read([tmp_path / "longer"])[0]]) == {"NavigatorEasy": ["total_timesteps"]}
+    write_run(tmp_path / "former", "none", True, [0.1, 0.2], env_version=0)
+    found, left_out = gap.read([tmp_path / "former"])
+    assert not found and left_out["under other rules than today's"] == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no run that was evaluated"):
         gap.read([tmp_path / "empty"])

@@ -6,7 +6,8 @@ import pytest
 from popgym_arcade.play import log as logs
 from popgym_arcade.play.session import Session
 
-HEADER = json.dumps({"format": 1, "game": "NavigatorEasy", "obs_size": 64, "popgym_arcade": "0.1.0", "jax": "0.10.2"})
+_MADE = {"popgym_arcade": "0.1.0", "jax": "0.10.2"}
+HEADER = json.dumps({"format": 1, "game": "NavigatorEasy", "env_version": 1, "obs_size": 64, **_MADE})
 STEP = '{"action": 3, "reward": -0.0078125, "view": "MDP"}'
 
 
@@ -23,6 +24,9 @@ STEP = '{"action": 3, "reward": -0.0078125, "view": "MDP"}'
         ([HEADER.replace("NavigatorEasy", "Pong")], "line 1: unknown environment 'Pong'"),
         ([HEADER.replace("64", "32")], "line 1: obs_size must be"),
         ([HEADER.replace("64", "true")], "line 1: obs_size cannot be True"),
+        ([HEADER.replace('"env_version": 1, ', "")], "line 1: this was played under version 0 of the rules of NavigatorEasy"),
+        ([HEADER.replace('n": 1', 'n": 2')], "line 1: this was played under version 2 of the rules of NavigatorEasy, not 1"),
+        ([HEADER.replace('n": 1', 'n": true')], "line 1: env_version cannot be True"),
         ([HEADER, STEP], "line 2: an episode begins with"),
         ([HEADER, '{"seed": -1}'], "line 2: seed must be from 0 to"),
         ([HEADER, '{"seed": "a"}'], "line 2: seed cannot be 'a'"),

@@ -51,18 +51,21 @@ def _autoencode(env: AutoEncode, seen: AutoEncodeGlimpse) -> list[jax.Array]:
     return [_one_hot(seen.card, -1, SUITS - 1), _one_hot(seen.choice, 0, SUITS - 1)]
 
 
+def _cursor(side: int, cursor: jax.Array, cells: jax.Array, first: int, last: int) -> list[jax.Array]:
+    """Where the cursor is, what is under it, from `first` to `last`, and the two together, which come first."""
+    row, col = cursor
+    here = jnp.sum(jnp.where((np.arange(side)[:, None] == row) & (np.arange(side) == col), cells, 0))
+    what = _one_hot(here, first, last)
+    both = (_one_hot(row * side + col, 0, side**2 - 1)[:, None] * what).reshape(-1)
+    return [both, _one_hot(row, 0, side - 1), _one_hot(col, 0, side - 1), what]
+
+
 def _battleship(env: BattleShip, seen: BattleShipGlimpse) -> list[jax.Array]:
-    row, col = seen.cursor
-    here = jnp.sum(jnp.where((np.arange(env.side)[:, None] == row) & (np.arange(env.side) == col), seen.marks, 0))
-    place = [_one_hot(row, 0, env.side - 1), _one_hot(col, 0, env.side - 1), _one_hot(row * env.side + col, 0, env.side**2)]
-    return [*place, _one_hot(here, 0, 2), _one_hot(seen.wasted, 0, env.max_wasted), (row + col)[None] % 2]
+    return [*_cursor(env.side, seen.cursor, seen.marks, 0, 2), _one_hot(seen.wasted, 0, env.max_wasted)]
 
 
 def _minesweeper(env: MineSweeper, seen: MineSweeperGlimpse) -> list[jax.Array]:
-    row, col = seen.cursor
-    here = jnp.sum(jnp.where((np.arange(env.side)[:, None] == row) & (np.arange(env.side) == col), seen.field, 0))
-    place = [_one_hot(row, 0, env.side - 1), _one_hot(col, 0, env.side - 1), _one_hot(row * env.side + col, 0, env.side**2)]
-    return [*place, _one_hot(here, -1, MINE), _one_hot(seen.repeats, 0, env.max_repeats)]
+    return [*_cursor(env.side, seen.cursor, seen.field, -1, MINE), _one_hot(seen.repeats, 0, env.max_repeats)]
 
 
 def _navigator(env: Navigator, seen: NavigatorGlimpse) -> list[jax.Array]:

@@ -62,10 +62,19 @@ def blind_player(script: jax.Array) -> Player:
     return Player(jnp.zeros((), jnp.int32), act)
 
 
-def networks(features: Callable[[Any], jax.Array], size: int, hidden: int, seed: int = 0) -> Policy:
-    """Memoryless policies: a layer of rectified units over features, float32[size], of the present glimpse."""
+def networks(features: Callable[[Any], jax.Array], size: int, hidden: int, first: Any = None, seed: int = 0) -> Policy:
+    """Memoryless policies over features, float32[size], of the present glimpse: a linear map and a layer of rectified units.
+
+    Args:
+        features: glimpse -> float32[size].
+        size: how many there are.
+        hidden: how many units.
+        first: float32[size, 6], where the linear map starts; zeros if left out.
+        seed: of the units' first weights.
+    """
     rng = np.random.default_rng(seed)
     weights = {
+        "linear": jnp.zeros((size, 6), jnp.float32) if first is None else jnp.asarray(first, jnp.float32),
         "first": jnp.asarray(rng.normal(0, 0.3, (size, hidden)), jnp.float32),
         "bias": jnp.zeros(hidden, jnp.float32),
         "last": jnp.zeros((hidden, 6), jnp.float32),
@@ -101,8 +110,8 @@ def _hash(glimpse: Any) -> jax.Array:
 
 
 def network(weights: dict[str, Any], features: jax.Array) -> jax.Array:
-    """Apply a layer of rectified units and a linear one."""
-    return jax.nn.relu(features @ weights["first"] + weights["bias"]) @ weights["last"]
+    """Apply the linear map and the layer of rectified units of `networks`."""
+    return features @ weights["linear"] + jax.nn.relu(features @ weights["first"] + weights["bias"]) @ weights["last"]
 
 
 def memoryless_player(logits: Callable[[Any], jax.Array]) -> Player:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import popgym_arcade
-from popgym_arcade import files, terminal
+from popgym_arcade import files, scores, terminal
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import command, logs, run
 from popgym_arcade.baselines.training import config as configs
@@ -100,11 +100,12 @@ class Sweep:
         return 1 if failed else 0
 
     def table(self) -> str:
-        """Lay out the mean return of each game, view and memory over its finished seeds."""
-        rows = []
+        """Lay out the mean return of each game, view and memory over its finished seeds, and memory scores over games."""
+        rows, returns = [], {}
         for env, partial, memory in itertools.product(self.envs, self.partial, self.memories):
             folders = [self._run_folder(env, partial, memory, seed) for seed in self.seeds]
             means = [result["mean"] for folder in folders for result in _results(folder)]
+            returns[env, partial, memory] = means
             error = np.std(means, ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
             rows.append(
                 [
@@ -114,10 +115,12 @@ class Sweep:
                     f"{len(means)} of {len(folders)}",
                     f"{np.mean(means):.3f}" if means else "",
                     f"{error:.3f}" if len(means) > 1 else "",
+                    scores.told(env, np.mean(means), partial_obs=partial) if means else "",
                     f"{np.mean([_progress(folder) for folder in folders]):.0%}",
                 ]
             )
-        return terminal.table(["game", "view", "memory", "seeds", "return", "standard error", "done"], rows)
+        header = ["game", "view", "memory", "seeds", "return", "standard error", "memory score", "done"]
+        return "\n".join([terminal.table(header, rows), *scores.aggregate_lines(returns)])
 
     def _run_folder(self, env: str, partial: bool, memory: str, seed: int) -> pathlib.Path:
         return self.folder / run.name(env, partial, self.algorithm, memory, seed)
