@@ -44,7 +44,7 @@ def ship_chances(marks: Any) -> np.ndarray:
         marks: SEA, MISS or HIT for each cell, int[side, side].
     """
     marks = np.asarray(marks, np.int8)
-    return _ship_chances(marks.tobytes(), len(marks))
+    return _ship_chances(marks.tobytes(), len(marks)).copy()
 
 
 class _Ways(NamedTuple):
@@ -81,7 +81,7 @@ def _ways(side: int) -> _Ways:
     return _Ways(cells, apart, weights)
 
 
-@functools.lru_cache(4_096)
+@functools.lru_cache(4_096)  # most steps are walks, which tell nothing new
 def _ship_chances(marks: bytes, side: int) -> np.ndarray:
     ways = _ways(side)
     seen = np.frombuffer(marks, np.int8)
