@@ -173,8 +173,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
 
     def expert_action(self, key: jax.Array, state: BattleShipState, params: BattleShipParams) -> jax.Array:
         """Shoot the nearest ship cell not hit yet."""
-        lines = np.arange(self.side)
-        distances = jnp.abs(lines - state.cursor[0])[:, None] + jnp.abs(lines - state.cursor[1])
+        distances = board.distances(state.cursor, self.side)
         return board.walk_and_fire(state.cursor, jnp.where(state.ships & ~state.shots, distances, 4 * self.side))
 
     @functools.cached_property

@@ -36,6 +36,12 @@ def around(cells: jax.Array) -> jax.Array:
     return functools.reduce(jnp.add, [padded[row : row + side, col : col + side] for row in range(3) for col in range(3)])
 
 
+def distances(position: jax.Array, side: int) -> jax.Array:
+    """Count the steps from a position, int32[2], to each cell: int32[side, side]."""
+    lines = np.arange(side, dtype=np.int32)
+    return jnp.abs(lines - position[0])[:, None] + jnp.abs(lines - position[1])
+
+
 def walk_and_fire(position: jax.Array, costs: jax.Array) -> jax.Array:
     """Return the action, int32[], that leads to the cell of lowest cost, first up or down, and there fires.
 

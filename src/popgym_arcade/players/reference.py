@@ -10,14 +10,16 @@ import numpy as np
 
 from popgym_arcade.environment import Environment
 from popgym_arcade.environments.autoencode import AutoEncode
+from popgym_arcade.environments.battleship import BattleShip
 from popgym_arcade.environments.breakout import Breakout
 from popgym_arcade.environments.cartpole import CartPole
 from popgym_arcade.environments.count_recall import CountRecall
+from popgym_arcade.environments.minesweeper import MineSweeper
 from popgym_arcade.environments.navigator import Navigator
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.environments.skittles import Skittles
 from popgym_arcade.environments.tetris import Tetris
-from popgym_arcade.players import balancing, features, search, tracking
+from popgym_arcade.players import balancing, features, hunting, search, sweeping, tracking
 from popgym_arcade.players.player import Player
 
 FOUND = pathlib.Path(__file__).parent / "found"
@@ -28,6 +30,8 @@ _MEMORY_PLAYERS: dict[type, Callable[[Any, Any], Player]] = {
     NoisyCartPole: balancing.balancing,
     CountRecall: tracking.count_recall,
     AutoEncode: tracking.autoencode,
+    BattleShip: hunting.battleship,
+    MineSweeper: sweeping.minesweeper,
     Navigator: tracking.navigator,
     Breakout: tracking.breakout_player,
     Skittles: tracking.skittles_player,
