@@ -25,7 +25,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto
 
 test-all: lint
-	$(BIN)/python -m pytest -n auto -m ""
+	$(BIN)/python -m pytest -n auto -m "" -o faulthandler_timeout=3600
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

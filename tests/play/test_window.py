@@ -96,12 +96,15 @@ def test_ctrl_c_while_it_waits(tmp_path: pathlib.Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-m", "popgym_arcade.cli", "play", "BattleShipEasy", "--log", str(log)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    due = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < due:
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        due = time.monotonic() + 60
+        while not log.exists() and time.monotonic() < due:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.endswith("popgym-arcade: interrupted\n")
 
