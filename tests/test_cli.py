@@ -16,7 +16,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     assert [line.split()[0] for line in lines] == list(popgym_arcade.registered_envs)
-    assert lines[0].endswith(" 200")
+    assert lines[0].endswith(" 300")
 
 
 def test_demo(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,8 +163,7 @@ def _list(options: argparse.Namespace) -> int:
     rows = []
     for name in popgym_arcade.registered_envs:
         env, params = popgym_arcade.make(name)
-        summary = (type(env).__doc__ or "").strip().partition("\n")[0]
-        rows.append([name.ljust(22) + summary, str(params.max_steps_in_episode)])
+        rows.append([name.ljust(22) + env.goal, str(params.max_steps_in_episode)])
     print(terminal.table(["game", "steps"], rows))
     return 0
 

@@ -68,14 +68,14 @@ class Chooser:
 
     def _page(self, names: list[str], game: str, session: Session | None) -> Page:
         level, view = game.removeprefix(names[self.row]), _VIEWS[self.partial_obs]
-        summary = (type(session.env).__doc__ or "").strip().partition("\n")[0] if session else "compiling ..."
+        goal = (session.env if session else registration.make(game)[0]).goal
         return Page(
             title="POPGym Arcade",
             menu=tuple(names),
             selected=self.row,
             frames=(session.frame(self.partial_obs),) if session else (),
             captions=(f"{level} {view}".strip(),),
-            lines=(summary, *HELP),
+            lines=(goal, "" if session else "compiling ...", *HELP),
         )
 
 
