@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make play       choose a game and play it"
-	@echo "make demo       random play of all games in big batches, pictures in out/"
+	@echo "make demo       random play of the ten games in big batches, pictures in out/: under two minutes"
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the longer proofs"
 	@echo "make docs       make the gallery, the measured returns and the games' pages anew"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from popgym_arcade import environments, names
-from popgym_arcade.environment import Environment
+from popgym_arcade.environment import LEVELS, Environment
 
 Constructor = Callable[..., Environment[Any, Any]]
 
@@ -37,6 +37,17 @@ def register(env_id: str, constructor: Constructor) -> None:
 def registered() -> tuple[str, ...]:
     """Return the names that `make` knows, in order of registration."""
     return tuple(_constructors)
+
+
+def by_game() -> dict[str, list[str]]:
+    """Return the names that `make` knows by game, which is the name without its difficulty, in order of registration."""
+    games: dict[str, list[str]] = {}
+    for name in _constructors:
+        game = name
+        for level in LEVELS:
+            game = game.removesuffix(level)
+        games.setdefault(game, []).append(name)
+    return games
 
 
 def make(env_id: str, *, partial_obs: bool = False, obs_size: int = 128) -> tuple[Environment[Any, Any], Any]:

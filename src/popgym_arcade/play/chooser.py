@@ -3,7 +3,6 @@
 import dataclasses
 
 from popgym_arcade import registration
-from popgym_arcade.environment import LEVELS
 from popgym_arcade.play.display import Command, Display, Page
 from popgym_arcade.play.session import Session
 
@@ -31,7 +30,7 @@ class Chooser:
 
     def choose(self, display: Display) -> Session | None:
         """Let the player choose; None if he would rather leave. The session is at the start of an episode."""
-        games = _games()
+        games = registration.by_game()
         names = list(games)
         while True:
             levels = games[names[self.row]]
@@ -77,14 +76,3 @@ class Chooser:
             captions=(f"{level} {view}".strip(),),
             lines=(goal, "" if session else "compiling ...", *HELP),
         )
-
-
-def _games() -> dict[str, list[str]]:
-    """The names of all registered environments, by their game."""
-    games: dict[str, list[str]] = {}
-    for name in registration.registered():
-        game = name
-        for level in LEVELS:
-            game = game.removesuffix(level)
-        games.setdefault(game, []).append(name)
-    return games
