@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make play       choose a game and play it"
-	@echo "make demo       random play of all games in big batches, pictures in out/"
+	@echo "make demo       random play of the ten games in big batches, pictures in out/: under two minutes"
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the longer proofs"
 	@echo "make docs       make the gallery and the games' pages anew"
@@ -25,7 +25,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto
 
 test-all: lint
-	$(BIN)/python -m pytest -n auto -m ""
+	$(BIN)/python -m pytest -n auto -m "" -o faulthandler_timeout=3600
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -97,7 +97,7 @@ def measure(way: str, agent: str, steps: int) -> dict[str, Any]:
     action = random.integers(0, 5, steps, np.int32)
     rating = random.normal(size=(steps, 5)).astype(np.float32)
     start = np.arange(steps) == 0
-    episode = Episode(frames, np.roll(action, 1), start, action, np.zeros(steps, np.float32), rating, False, None)
+    episode = Episode(frames, np.roll(action, 1), start, action, np.zeros(steps, np.float32), rating, False, None, True)
     seconds = []
     for _ in range(1 if way == "plain" else 2):
         start = time.perf_counter()

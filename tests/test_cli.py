@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade import cli, files, pictures, registration, speed, terminal
+from popgym_arcade import cli, demo, files, pictures, registration, speed, terminal
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     assert [line.split()[0] for line in lines] == list(popgym_arcade.registered_envs)
-    assert lines[0].endswith(" 200")
+    assert lines[0].endswith(" 300")
 
 
 def test_demo(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,6 +28,17 @@ def test_demo(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> Non
     with image.open(tmp_path / "new" / "sheet.png") as sheet, image.open(tmp_path / "new" / "twins.gif") as twins:
         assert sheet.size[0] > 256
         assert 20 < twins.n_frames <= 48  # frames that are alike are one that lasts longer
+
+
+def test_the_demo_plays_each_game_once_and_all_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(demo, "run", lambda games, filmed, *_: asked.append((list(games), list(filmed))) or 0)
+    everything = list(popgym_arcade.registered_envs)
+    easy = [name for name in everything if name.endswith("Easy")]
+    for arguments in ([], ["--all"], ["NavigatorHard", "TetrisEasy", "NavigatorHard"]):
+        assert cli.main(["demo", *arguments]) == 0
+    named = ["NavigatorHard", "TetrisEasy"]
+    assert asked == [(easy, easy), (everything, easy), (named, named)]
 
 
 def test_benchmark(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +56,7 @@ def test_benchmark(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
     ("arguments", "complaint"),
     [
         (["demo", "Pong"], "unknown environment 'Pong'"),
+        (["demo", "--all", "NavigatorEasy"], "--all plays all games: it cannot be combined with GAME"),
         (["benchmark", "navigatoreasy"], "did you mean NavigatorEasy"),
         (["benchmark", "--obs-size", "32"], "must be from 64 to 512"),
         (["benchmark", "--num-envs", "0"], "must be from 1"),

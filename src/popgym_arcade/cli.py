@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 import popgym_arcade
-from popgym_arcade import environment, terminal
+from popgym_arcade import registration, terminal
 from popgym_arcade.arguments import integer, real
 from popgym_arcade.introspection import command as introspect
 
@@ -67,14 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_play)
 
     command = commands.add_parser("demo", help="play random games in big batches, and draw a sheet and an animation")
-    _add_batch(command, num_envs=256, seconds=0.5)
+    _add_batch(command, num_envs=256, seconds=0.5, default="each in its first difficulty")
+    command.add_argument("--all", action="store_true", help="all games in all difficulties: three times as many")
     command.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the pictures (default: out)"
     )
     command.set_defaults(run=_demo)
 
     command = commands.add_parser("benchmark", help="measure frames per second on this machine")
-    _add_batch(command, num_envs=256, seconds=2.0)
+    _add_batch(command, num_envs=256, seconds=2.0, default="all")
     command.add_argument("--obs-size", type=integer(64, 512), default=128, help="size of the frames (default: 128)")
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_benchmark)
@@ -143,8 +144,8 @@ def _import(modules: Sequence[str]) -> None:
             raise ModuleNotFoundError(f"there is no module {name!r} to import") from None
 
 
-def _add_batch(command: argparse.ArgumentParser, num_envs: int, seconds: float) -> None:
-    command.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: all)")
+def _add_batch(command: argparse.ArgumentParser, num_envs: int, seconds: float, default: str) -> None:
+    command.add_argument("games", nargs="*", metavar="GAME", help=f"names such as NavigatorEasy (default: {default})")
     command.add_argument(
         "--num-envs", type=integer(1, 1 << 20), default=num_envs, help=f"environments in a batch (default: {num_envs})"
     )
@@ -159,15 +160,14 @@ def _add_batch(command: argparse.ArgumentParser, num_envs: int, seconds: float) 
 def _chosen(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         popgym_arcade.make(name)  # raises for unknown names, before anything is measured
-    return tuple(dict.fromkeys(names)) or popgym_arcade.registered_envs
+    return tuple(dict.fromkeys(names))
 
 
 def _list(options: argparse.Namespace) -> int:
     rows = []
     for name in popgym_arcade.registered_envs:
         env, params = popgym_arcade.make(name)
-        summary = (type(env).__doc__ or "").strip().partition("\n")[0]
-        rows.append([name.ljust(22) + summary, str(params.max_steps_in_episode)])
+        rows.append([name.ljust(22) + env.goal, str(params.max_steps_in_episode)])
     print(terminal.table(["game", "steps"], rows))
     return 0
 
@@ -207,8 +207,10 @@ def _play(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from popgym_arcade import demo
 
-    games = _chosen(options.games)
-    filmed = games if options.games else [game for game in games if game.endswith(environment.LEVELS[0])]
+    if options.games and options.all:
+        raise ValueError("--all plays all games: it cannot be combined with GAME")
+    filmed = _chosen(options.games) or [names[0] for names in registration.by_game().values()]
+    games = popgym_arcade.registered_envs if options.all else filmed
     return demo.run(games, filmed, options.num_envs, options.seconds, options.out)
 
 
@@ -217,7 +219,7 @@ def _benchmark(options: argparse.Namespace) -> int:
 
     from popgym_arcade import files, speed
 
-    games = _chosen(options.games)
+    games = _chosen(options.games) or popgym_arcade.registered_envs
     limit = speed.fill_rate(options.num_envs, options.obs_size, options.seconds)
     results = []
     for game in games:

@@ -200,6 +200,11 @@ class Environment(abc.ABC, Generic[S, P]):
         return type(self).__name__ + self.difficulty
 
     @property
+    def goal(self) -> str:
+        """What to do, in one line: the first line of the game's docstring."""
+        return (type(self).__doc__ or "").strip().partition("\n")[0]
+
+    @property
     def twin(self) -> Self:
         """The same game in the other view. The two share states and params."""
         return dataclasses.replace(self, partial_obs=not self.partial_obs)

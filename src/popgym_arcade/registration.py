@@ -1,12 +1,11 @@
 """From names to games: `make`, `register`, and the list of what there is."""
 
-import difflib
 import functools
 from collections.abc import Callable
 from typing import Any
 
-from popgym_arcade import environments
-from popgym_arcade.environment import Environment
+from popgym_arcade import environments, names
+from popgym_arcade.environment import LEVELS, Environment
 
 Constructor = Callable[..., Environment[Any, Any]]
 
@@ -40,6 +39,17 @@ def registered() -> tuple[str, ...]:
     return tuple(_constructors)
 
 
+def by_game() -> dict[str, list[str]]:
+    """Return the names that `make` knows by game, which is the name without its difficulty, in order of registration."""
+    games: dict[str, list[str]] = {}
+    for name in _constructors:
+        game = name
+        for level in LEVELS:
+            game = game.removesuffix(level)
+        games.setdefault(game, []).append(name)
+    return games
+
+
 def make(env_id: str, *, partial_obs: bool = False, obs_size: int = 128) -> tuple[Environment[Any, Any], Any]:
     """Build a game.
 
@@ -58,7 +68,7 @@ def make(env_id: str, *, partial_obs: bool = False, obs_size: int = 128) -> tupl
     if not isinstance(env_id, str):
         raise TypeError(f"env_id must be a string, got {env_id!r}")
     if env_id not in _constructors:
-        raise ValueError(f"unknown environment {env_id!r}; {_suggest(env_id)}")
+        raise names.unknown("environment", env_id, _constructors)
     env = _constructors[env_id](partial_obs=partial_obs, obs_size=obs_size)
     return env, env.default_params
 
@@ -73,14 +83,6 @@ def other_rules(env_id: str, version: int | None) -> str:
     if version is None or env_id not in _constructors or version == (today := make(env_id)[0].version):
         return ""
     return f"version {version} of the rules of {env_id}, not {today}, today's"
-
-
-def _suggest(env_id: str) -> str:
-    by_lower = {name.lower(): name for name in _constructors}
-    close = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
-    if close:
-        return "did you mean " + " or ".join(by_lower[name] for name in close) + "?"
-    return "there are " + ", ".join(_constructors)
 
 
 for _game in environments.GAMES:

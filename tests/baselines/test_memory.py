@@ -157,7 +157,7 @@ def test_names() -> None:
     for name in ("lru", "LRU", "Lru"):
         assert_same(make_memory(name, 8, jax.random.key(0)), make_memory("lru", 8, jax.random.key(0)))
     assert_same(make_memory("LRU", 8, jax.random.PRNGKey(0)), make_memory("lru", 8, jax.random.key(0)))
-    with pytest.raises(ValueError, match=r"unknown memory 'LSMT'; did you mean 'lstm'\?"):
+    with pytest.raises(ValueError, match=r"unknown memory 'LSMT'; did you mean lstm"):
         make_memory("LSMT", 8, jax.random.key(0))
 
 
@@ -251,7 +251,7 @@ def test_bad_arguments(arguments: Any, error: Any, message: str) -> None:
         ("stack", {"window_size": 0}, r"window_size must be at least 1"),
         ("lru", {"capacity_of": "gru"}, r"capacity_of is for the memory 'none', not for lru"),
         ("none", {"capacity_of": "none"}, r"capacity_of must be another memory than 'none'"),
-        ("none", {"capacity_of": "gro"}, r"unknown memory 'gro'; did you mean 'gru'\?"),
+        ("none", {"capacity_of": "gro"}, r"unknown memory 'gro'; did you mean gru"),
     ],
 )
 def test_bad_options(name: str, options: Any, message: str) -> None:

@@ -44,7 +44,9 @@ def end(process: subprocess.Popen[str], status: int = 0) -> str:
 def wait_for_lines(path: pathlib.Path, count: int, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + LIMIT
     while not path.exists() or len(path.read_text().splitlines()) < count:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(process.communicate(timeout=LIMIT)[0])
         time.sleep(0.02)
 
 
@@ -125,7 +127,7 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on_elsewhere(
     second.kill()
     lost = time.monotonic()
     out, _ = first.communicate(timeout=LIMIT)
-    second.communicate()
+    second.communicate(timeout=LIMIT)
     assert time.monotonic() - lost < 60
     assert first.returncode != 0 and "another task died" in out
     end(begin(compiled, "--resume", str(folder), devices=1))

@@ -45,7 +45,7 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
     ("words", "complaint"),
     [
         (["--envs", "NavigatorEazy"], "NavigatorEasy"),
-        (["--memories", "lur"], "did you mean 'lru'"),
+        (["--memories", "lur"], "did you mean lru"),
         (["--", "--seed", "3"], "--seed is said by the sweep itself"),
         (["--", "--preset", "gpu"], "unknown preset"),
     ],

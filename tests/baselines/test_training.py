@@ -20,8 +20,9 @@ from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.model.builder import QNetworkRNN
 from popgym_arcade.baselines.pqn import PQN
+from popgym_arcade.baselines.training import command as commands
 from popgym_arcade.baselines.training import config as configs
-from popgym_arcade.baselines.training import command, devices, results, run, trainer
+from popgym_arcade.baselines.training import devices, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
 from popgym_arcade.baselines.training.trainer import Options, TrainingError
 from popgym_arcade.introspection.subject import subject
@@ -131,7 +132,7 @@ def test_other_rules_are_named(trained: pathlib.Path, tmp_path: pathlib.Path) ->
     assert subject(model, config).about.title.endswith(f"trained under {rules}")
     with pytest.raises(ValueError, match=f"former was begun under {rules}: train anew"):
         trainer.resume(former)
-    new = command.parse(["--config", str(former / "config.json")]).agent
+    new = commands.parse(["--config", str(former / "config.json")]).agent
     assert new == configs.read(trained / "config.json") and not new.other_rules
 
 
@@ -194,7 +195,7 @@ def test_config_round_trip(name: str) -> None:
 def test_names_of_memories_are_spelled_in_one_way() -> None:
     config = small(memory="NONE", capacity_of="Attention_RoPE")
     assert (config.memory, config.capacity_of) == ("none", "attention-rope")
-    with pytest.raises(ValueError, match=r"did you mean 'none-small'\? There are attention, .*none-small"):
+    with pytest.raises(ValueError, match="did you mean none-small, none or "):
         small(memory="none-smal")
 
 
@@ -211,9 +212,9 @@ def test_presets(name: str, algorithm: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"algorithm": "pnq"}, "unknown algorithm 'pnq'; did you mean 'pqn'"),
-        ({"foo": 1}, "unknown setting 'foo'; there are .*learning_rate"),
-        ({"lerning_rate": 1}, "unknown setting 'lerning_rate'; did you mean 'learning_rate'"),
+        ({"algorithm": "pnq"}, "unknown algorithm 'pnq'; did you mean pqn, "),
+        ({"foo": 1}, "unknown setting 'foo'; did you mean "),
+        ({"lerning_rate": 1}, "unknown setting 'lerning_rate'; did you mean learning_rate"),
         ({"num_envs": 2.5}, "num_envs must be a whole number, got 2.5"),
         ({"partial": "False"}, "partial must be true or false, got 'False'"),
         ({"encoder": "cnn"}, "encoder must be conv or patch, got 'cnn'"),
@@ -236,7 +237,7 @@ def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
     ("settings", "complaint"),
     [
         ({"env": "NavigatorEazy"}, "NavigatorEasy"),
-        ({"memory": "lur"}, "did you mean 'lru'"),
+        ({"memory": "lur"}, "did you mean lru"),
         ({"obs_size": 63}, "64"),
         ({"num_envs": 3}, "must be a multiple of minibatches"),
         ({"num_seeds": 0}, "num_seeds must be at least 1"),

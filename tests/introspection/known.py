@@ -96,4 +96,4 @@ def episode(length: int, starts: tuple[int, ...] = (0,), seed: int = 0) -> Episo
     action = random.integers(0, ACTIONS, length, np.int32)
     rating = random.normal(size=(length, ACTIONS)).astype(np.float32)
     start = np.isin(np.arange(length), starts)
-    return Episode(frames, np.roll(action, 1), start, action, np.zeros(length, np.float32), rating, False, None)
+    return Episode(frames, np.roll(action, 1), start, action, np.zeros(length, np.float32), rating, False, None, True)

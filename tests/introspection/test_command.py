@@ -102,7 +102,7 @@ def test_report(capsys: pytest.CaptureFixture[str]) -> None:
         (["RUN"], "required: MEASURE"),
         (["saliency"], "introspect RUN saliency"),
         (["nowhere", "density"], "there is no run in nowhere"),
-        (["nowhere", "saliency", "--target", "som"], "unknown target 'som'; did you mean 'sum'?"),
+        (["nowhere", "saliency", "--target", "som"], "unknown target 'som'; did you mean sum or chosen?"),
         (["nowhere", "saliency", "--target", "7"], "target must be an action from 0 to 4, got 7"),
         (["RUN", "saliency", "--steps", "0"], "must be at least 1, got 0"),
         (["nowhere", "density", "-o", "density.jpg"], "must end in .png, .pdf, .svg"),

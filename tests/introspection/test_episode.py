@@ -37,9 +37,9 @@ def test_episodes_are_those_of_the_evaluation(make: Any) -> None:
 def test_steps_asked_for() -> None:
     env, model = Tiny(obs_size=64), known.small("gru")
     some = play(model, env, jax.random.key(1), 3)
-    assert len(some) == 3 and not some.ended_early
+    assert len(some) == 3 and not some.ended_early and not some.ended
     more = play(model, env, jax.random.key(1), 99)
-    assert len(more) <= 10 and more.ended_early
+    assert len(more) <= 10 and more.ended_early and more.ended
     np.testing.assert_array_equal(some.frames, more.frames[:3])
 
 

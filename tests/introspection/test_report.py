@@ -1,6 +1,10 @@
 """The report, in a real browser; where there is none, `POPGYM_ARCADE_BROWSER=required` makes that an error."""
 
 import base64
+import dataclasses
+import datetime
+import html
+import itertools
 import json
 import os
 import pathlib
@@ -13,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import popgym_arcade
 import popgym_arcade.baselines
 from popgym_arcade.introspection import report
 from popgym_arcade.introspection.subject import Subject, subject
@@ -93,7 +98,8 @@ def pixels(page: Any, selector: str) -> list[int]:
 
 
 def test_keys_and_slider(page: Any) -> None:
-    assert label(page) == f"Decision {STEPS - 1} of 0\N{EN DASH}{STEPS - 1}"
+    assert label(page) == f"Decision {(STEPS - 1) // 2} of 0\N{EN DASH}{STEPS - 1}"  # opens in the middle
+    page.keyboard.press("End")
     for key, decision in (("ArrowLeft", 10), ("Home", 0), ("ArrowLeft", 0), ("Shift+ArrowRight", 10), ("End", 11)):
         page.keyboard.press(key)
         assert label(page).startswith(f"Decision {decision} "), key
@@ -115,6 +121,7 @@ def test_keys_and_slider(page: Any) -> None:
 
 
 def test_mouse(page: Any) -> None:
+    page.keyboard.press("End")
     cells = page.locator('section[data-view="POMDP"] .cell')
     assert cells.count() == STEPS
     cells.nth(3).click()
@@ -161,6 +168,7 @@ def test_maps_lie_over_the_frames_that_they_belong_to(page: Any, views: Any) -> 
 
 
 def test_figures_in_words(page: Any, views: Any) -> None:
+    page.keyboard.press("End")
     text = page.inner_text('section[data-view="MDP"]')
     episode = views[0].episode
     for value in episode.values[-1]:
@@ -170,6 +178,56 @@ def test_figures_in_words(page: Any, views: Any) -> None:
     assert "The agent was trained on the other view" in page.inner_text('section[data-view="POMDP"]')
     norms = views[0].recall.l1[-1].sum(-1)
     assert f"{100 * norms[-1] / norms.sum():.0f} % of the recall" in text
+
+
+def test_bars_start_at_zero(page: Any, views: Any) -> None:
+    for view in views:
+        every = view.episode.values
+        low, high = min(0, every.min()), max(0, every.max())
+        for decision in ("Home", "End"):
+            page.keyboard.press(decision)
+            row = every[0 if decision == "Home" else -1]
+            name = "POMDP" if view.subject.env.partial_obs else "MDP"
+            bars = page.eval_on_selector_all(
+                f'section[data-view="{name}"] .track',
+                """tracks => tracks.map(track => {
+                    const all = track.getBoundingClientRect(), bar = track.firstChild.getBoundingClientRect();
+                    return [(bar.left - all.left) / all.width, (bar.right - all.left) / all.width];
+                })""",
+            )
+            ends = [[(end - low) / (high - low) for end in (min(value, 0), max(value, 0))] for value in row]
+            np.testing.assert_allclose(bars, ends, atol=0.01)
+
+
+def test_each_chart_says_what_it_shows_and_where_there_is_more(page: Any) -> None:
+    sentences = page.locator('section[data-view="MDP"] .says')
+    assert sentences.count() == 6  # values, film strip, values over time, recall density, contamination, its row
+    for number in range(sentences.count()):
+        sentence = sentences.nth(number)
+        assert re.fullmatch(r"[A-Z][^.]+\. More", sentence.inner_text())
+        page.evaluate("scrollTo(0, 0)")
+        sentence.locator("a").click()
+        target = page.locator(sentence.locator("a").get_attribute("href"))
+        assert target.count() == 1 and page.evaluate("scrollY") > 0
+        assert target.bounding_box()["y"] < 768
+
+
+def test_on_a_phone_charts_stack_and_their_letters_can_be_read(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    section = page.locator('section[data-view="MDP"]')
+    charts = section.locator("[data-plot]")
+    boxes = [charts.nth(number).bounding_box() for number in range(charts.count())]
+    assert len(boxes) == 4
+    for one, below in itertools.pairwise(boxes):
+        assert one["y"] + one["height"] <= below["y"]
+    letters = section.locator("[data-plot] text")
+    for number in range(letters.count()):
+        assert letters.nth(number).bounding_box()["height"] >= 10  # pixels
+    assert page.locator("nav").bounding_box()["height"] < 100
+    # A click finds its decision in the narrow charts, too.
+    box = boxes[0]
+    charts.nth(0).click(position={"x": box["width"] * (40 + 286 * 3 / (STEPS - 1)) / 336, "y": 30})
+    assert label(page).startswith("Decision 3 ")
 
 
 def test_print(page: Any) -> None:
@@ -194,7 +252,7 @@ def test_policies_and_short_episodes(browser: Any, tmp_path: pathlib.Path) -> No
     one = subject(model, config)
     mdp, pomdp = report.look(one, one.other_view(), 2)
     steps = mdp.episode
-    mdp = mdp._replace(episode=type(steps)(**{**vars(steps), "asked": 9}))
+    mdp = mdp._replace(episode=dataclasses.replace(steps, asked=9, ended=True))
     path = tmp_path / "report.html"
     path.write_text(report.html([mdp, pomdp]))
     opened = browser.new_page()
@@ -205,6 +263,7 @@ def test_policies_and_short_episodes(browser: Any, tmp_path: pathlib.Path) -> No
     opened.keyboard.press("Home")
     text = opened.inner_text("main")
     assert "Action probabilities" in text and "The episode ended after 2 of 9 steps." in text
+    assert text.count("The episode was cut off at 2 steps.") == 1
     assert not errors
     opened.close()
 
@@ -220,6 +279,25 @@ def test_the_document(document: str, views: Any) -> None:
         assert len(found["scale"]) == len(found["recall"]) == len(found["moved"]) == cells
         np.testing.assert_allclose(np.bincount(np.tril_indices(STEPS)[0], found["recall"]), 1, atol=2e-3)
         np.testing.assert_allclose(found["values"], view.episode.values, rtol=1e-3)
+
+
+def test_run_version_and_date(views: Any) -> None:
+    run = views[0].subject.about._replace(run="fir<st")
+    named = [view._replace(subject=view.subject._replace(about=run)) for view in views]
+    made = f"popgym-arcade {popgym_arcade.__version__}, {datetime.date.today().isoformat()}"
+    assert f'<p class="soft" id="made">{made}</p>' in report.html(views)
+    assert f'<p class="soft" id="made">Run fir&lt;st; {made}</p>' in report.html(named)
+
+
+def test_the_page_says_what_the_docs_say(document: str) -> None:
+    docs = (pathlib.Path(__file__).parents[2] / "docs" / "introspection.md").read_text()
+    known = " ".join(re.sub(r"[*`]|^- ", "", docs, flags=re.MULTILINE).split())
+    told = document.partition('<footer id="docs">')[2].partition('<p class="soft">')[0]
+    paragraphs = [html.unescape(" ".join(text.split())) for text in re.findall(r"<(?:p|li)>(.*?)</", told, re.DOTALL)]
+    assert len(paragraphs) == 9
+    for paragraph in paragraphs:
+        for sentence in re.split(r"(?<=[.?:]) ", paragraph):
+            assert sentence in known
 
 
 def test_size(document: str) -> None:
@@ -239,7 +317,8 @@ def test_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
         return known.small("gru"), config
 
     monkeypatch.setattr(popgym_arcade.baselines, "load", load, raising=False)
-    assert '"seed":1' in report.show("RUN", 2, seed=1).document
+    shown = report.show("RUN", 2, seed=1).document
+    assert '"seed":1' in shown and "Run RUN; popgym-arcade" in shown
     assert loaded == [(pathlib.Path("RUN"), 1)]
     with pytest.raises(ValueError, match="cannot be combined with"):
         report.show((known.small("gru"), CONFIG), 2, seed=1)

@@ -147,10 +147,10 @@ def test_the_config_of_a_run() -> None:
     ("changes", "options", "error", "message"),
     [
         ({"ENV_NAME": "NavigatorEsay"}, {}, ValueError, r"unknown environment 'NavigatorEsay'; did you mean NavigatorEasy"),
-        ({"MEMORY_TYPE": "attenton"}, {}, ValueError, r"unknown memory 'attenton'; did you mean 'attention'\?"),
+        ({"MEMORY_TYPE": "attenton"}, {}, ValueError, r"unknown memory 'attenton'; did you mean attention"),
         ({"MEMORY_TYPE": "lru"}, {}, ValueError, r"the model does not fit its config: it has memory gru instead of lru"),
         ({"PARTIAL": "False"}, {}, TypeError, r"PARTIAL must be True or False, got 'False'"),
-        ({}, {"target": "chosne"}, ValueError, r"unknown target 'chosne'; did you mean 'chosen'\?"),
+        ({}, {"target": "chosne"}, ValueError, r"unknown target 'chosne'; did you mean chosen"),
         ({}, {"target": 5}, ValueError, r"target must be an action from 0 to 4, got 5"),
         ({}, {"target": 1.5}, TypeError, r"target, if it is no string, must be an int, got 1.5"),
         ({}, {"num_steps": 0}, ValueError, r"num_steps must be at least 1, got 0"),

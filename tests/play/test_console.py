@@ -83,14 +83,20 @@ class Person:
         pixels = [[[colour(cell.fg), colour(cell.bg)] for cell in row] for row in cells]
         return np.array(pixels, np.uint8).transpose(0, 2, 1, 3).reshape(size, size, 3)
 
+    def is_stopped(self) -> bool:
+        pid, status = os.waitpid(self.process.pid, os.WUNTRACED | os.WNOHANG)
+        return pid != 0 and os.WIFSTOPPED(status)
+
     def leave(self) -> int:
+        """Read to the end; return the status of the process."""
+        due = time.monotonic() + PATIENCE
         while self.read():
-            pass
+            assert time.monotonic() < due, "\n".join(self.screen.display)
         return self.process.wait(PATIENCE)
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.wait(PATIENCE)
         os.close(self._master)
 
 
@@ -110,14 +116,15 @@ def person() -> Iterator[Callable[..., Person]]:
 def test_a_session(person: Callable[..., Person], tmp_path: pathlib.Path) -> None:
     log = tmp_path / "log.jsonl"
     player = person(["BattleShipEasy", "--seed", "3", "--obs-size", "64", "--log", str(log)])
-    player.wait(player.sees("step 0 of 144"))
     session = Session("BattleShipEasy", 3, 64)
+    clock = session.params.max_steps_in_episode
+    player.wait(player.sees(f"step 0 of {clock}"))
     np.testing.assert_array_equal(player.frame(2, 3, 64), session.frame(False))  # every pixel is there
 
     for key, action in (("right", 3), (" ", 4), ("down", 1), ("left", 2), ("up", 0)):
         player.press(key)
         session.act(action)
-        player.wait(player.sees(f"step {session.step} of 144"))
+        player.wait(player.sees(f"step {session.step} of {clock}"))
     np.testing.assert_array_equal(player.frame(2, 3, 64), session.frame(False))
     player.press("t")
     player.wait(player.sees("POMDP"))
@@ -162,8 +169,7 @@ def test_a_session_that_is_suspended_and_ended_from_outside(person: Callable[...
     player = person(["NavigatorEasy", "--seed", "1", "--record", str(film)])
     player.wait(player.sees("step 0 of 64"))
     player.process.send_signal(signal.SIGTSTP)
-    _, status = os.waitpid(player.process.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status)
+    player.wait(player.is_stopped)
     player.wait(lambda: b"\x1b[?1049l" in player.received)  # the shell's screen is to be seen
     player.screen.reset()
     player.process.send_signal(signal.SIGCONT)
@@ -174,6 +180,14 @@ def test_a_session_that_is_suspended_and_ended_from_outside(person: Callable[...
     assert player.leave() == 143
     assert player.received.count(b"\x1b[?1049l") == 2
     assert film.exists()
+
+
+def test_nobody_waits_for_ever(person: Callable[..., Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    player = person(["NavigatorEasy"])
+    monkeypatch.setattr(sys.modules[__name__], "PATIENCE", 0.3)
+    with pytest.raises(AssertionError):
+        player.leave()
+    monkeypatch.undo()
 
 
 def test_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

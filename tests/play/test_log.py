@@ -24,7 +24,7 @@ STEP = '{"action": 3, "reward": -0.0078125, "view": "MDP"}'
         ([HEADER.replace("NavigatorEasy", "Pong")], "line 1: unknown environment 'Pong'"),
         ([HEADER.replace("64", "32")], "line 1: obs_size must be"),
         ([HEADER.replace("64", "true")], "line 1: obs_size cannot be True"),
-        ([HEADER.replace('"env_version": 1, ', "")], "line 1: this was played under version 0 of the rules of NavigatorEasy"),
+        ([HEADER.replace('"env_version": 1, ', "")], "line 1: this was played under version 0 of the rules of"),
         ([HEADER.replace('n": 1', 'n": 2')], "line 1: this was played under version 2 of the rules of NavigatorEasy, not 1"),
         ([HEADER.replace('n": 1', 'n": true')], "line 1: env_version cannot be True"),
         ([HEADER, STEP], "line 2: an episode begins with"),

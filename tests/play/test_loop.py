@@ -15,7 +15,7 @@ from popgym_arcade.play.film import Recorder
 from popgym_arcade.play.session import SEEDS, Session
 from tests.play.script import TICK, Script
 
-UP, DOWN, LEFT, RIGHT, FIRE_KEY, RESTART, SWITCH, BOTH, PAUSE, MENU, CHOOSE, QUIT, REDRAW = Command
+UP, DOWN, LEFT, RIGHT, FIRE_KEY, RESTART, SWITCH, BOTH, GOAL, PAUSE, MENU, CHOOSE, QUIT, REDRAW = Command
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def test_a_game_that_waits_takes_a_step_for_each_key(
     assert how is QUIT
     assert actions(tmp_path / "log") == [3, 4, 4, 4]
     assert waiting.step == 4
-    assert waiting.total == pytest.approx(-4 / 64)
-    assert "step 4 of 144" in script.pages[-1].lines[0]
+    assert waiting.total == pytest.approx(-5 / 64)
+    assert f"step 4 of {waiting.params.max_steps_in_episode}" in script.pages[-1].lines[0]
     assert f"return {waiting.total:+.3f}" in script.pages[-1].lines[0]
 
 
@@ -79,7 +79,7 @@ def test_restart_plays_the_next_seed(monkeypatch: pytest.MonkeyPatch, waiting: S
 
 
 def test_the_end_of_an_episode(monkeypatch: pytest.MonkeyPatch, waiting: Session) -> None:
-    shots = [FIRE_KEY] * 33  # the first, and 32 repeats
+    shots = [FIRE_KEY] * 32  # a miss, and 31 repeats
     script, _ = play(monkeypatch, waiting, [*shots, FIRE_KEY, UP, RESTART, FIRE_KEY])
     assert waiting.step == 1
     ended = [page for page in script.pages if "ended the episode" in page.lines[1]]
@@ -131,6 +131,22 @@ def test_a_running_game_can_be_paused(monkeypatch: pytest.MonkeyPatch, running: 
     ] * 2
 
 
+def test_the_goal_is_on_the_screen_until_the_first_step_and_on_demand(
+    monkeypatch: pytest.MonkeyPatch, waiting: Session, running: Session
+) -> None:
+    script, _ = play(monkeypatch, waiting, [SWITCH, RIGHT, GOAL, GOAL, GOAL, LEFT])
+    shown = [waiting.env.goal in page.lines[1] for page in script.pages]
+    assert shown == [True, True, False, True, False, True, False]
+    assert "H: goal" in script.pages[-1].lines[2]
+    # A game that runs by itself waits while the player reads.
+    script, _ = play(monkeypatch, running, [LEFT, Key(LEFT, False), TICK, GOAL, SWITCH, RIGHT, TICK], pace=10.0)
+    assert running.step == 4
+    assert script.pages[0].lines[1] == "Balance a pole on a cart. An arrow or space begins."
+    assert [page.lines[1] for page in script.pages[3:5]] == [
+        "Balance a pole on a cart. Paused. An arrow or space goes on."
+    ] * 2
+
+
 def test_where_releases_are_not_seen_only_presses_count(
     monkeypatch: pytest.MonkeyPatch, running: Session, tmp_path: pathlib.Path
 ) -> None:
@@ -151,7 +167,7 @@ def test_replay(monkeypatch: pytest.MonkeyPatch, waiting: Session, tmp_path: pat
     path = tmp_path / "log"
     writer = logs.Writer(path, waiting)
     film = Recorder(tmp_path / "live.gif", 4.0)
-    shots = [FIRE_KEY] * 33
+    shots = [FIRE_KEY] * 32
     live, _ = play(
         monkeypatch, waiting, [RIGHT, FIRE_KEY, SWITCH, DOWN, RESTART, *shots, RESTART], seed=5, log=writer, film=film
     )
@@ -161,7 +177,7 @@ def test_replay(monkeypatch: pytest.MonkeyPatch, waiting: Session, tmp_path: pat
     ends = [episode.end for episode in log.episodes]
     assert [end and end.end for end in ends] == ["left", "terminated"]
 
-    again = Script([TICK] * 38 + [QUIT])
+    again = Script([TICK] * 37 + [QUIT])
     monkeypatch.setattr(loop, "time", again)
     loop.replay(again, waiting, log, 4.0)
     played = [page.frames[0].tobytes() for page in live.pages if "seed 7" not in page.title]
@@ -169,7 +185,7 @@ def test_replay(monkeypatch: pytest.MonkeyPatch, waiting: Session, tmp_path: pat
     assert list(dict.fromkeys(played)) == list(dict.fromkeys(shown))
     assert [page.captions for page in again.pages[:4]] == [("MDP",)] * 2 + [("POMDP",)] * 2
     assert "The log ends here." in again.pages[-1].lines[1]
-    assert again.now == pytest.approx(36 / 4 + 2)
+    assert again.now == pytest.approx(35 / 4 + 2)
 
 
 def test_a_replay_can_be_paused_and_left(monkeypatch: pytest.MonkeyPatch, waiting: Session, tmp_path: pathlib.Path) -> None:
@@ -218,12 +234,12 @@ def test_a_log_goes_on_to_the_end_of_its_episode_only(
 ) -> None:
     path = tmp_path / "log"
     writer = logs.Writer(path, waiting)
-    play(monkeypatch, waiting, [FIRE_KEY] * 33, log=writer)
+    play(monkeypatch, waiting, [FIRE_KEY] * 32, log=writer)
     writer.close()
     lines = path.read_text().splitlines()
     lines.insert(-1, '{"action": 0, "reward": 0.0, "view": "MDP"}')
     path.write_text("\n".join(lines) + "\n")
     again = Script([TICK] * 40)
     monkeypatch.setattr(loop, "time", again)
-    with pytest.raises(ValueError, match="line 36: the episode is over before this step"):
+    with pytest.raises(ValueError, match="line 35: the episode is over before this step"):
         loop.replay(again, waiting, logs.read(path), 4.0)

@@ -35,7 +35,7 @@ def test_ends() -> None:
     while not session.end:
         session.act(2)
     assert session.end == "terminated"
-    assert session.total == pytest.approx((session.step - 1) / 200)
+    assert session.total == pytest.approx((session.step - 1) / session.params.max_steps_in_episode)
     with pytest.raises(RuntimeError, match="has ended"):
         session.act(2)
     session.close()

@@ -96,12 +96,15 @@ def test_ctrl_c_while_it_waits(tmp_path: pathlib.Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-m", "popgym_arcade.cli", "play", "BattleShipEasy", "--log", str(log)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    due = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < due:
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        due = time.monotonic() + 60
+        while not log.exists() and time.monotonic() < due:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.endswith("popgym-arcade: interrupted\n")
 
@@ -135,6 +138,8 @@ def test_play_and_replay(
     with pytest.importorskip("PIL.Image").open(film) as movie:
         assert movie.size == (64, 64)
         assert movie.n_frames == 4
+    waits = [page.lines for page in live.pages if not page.frames]
+    assert waits and set(waits) == {("Fetch the treasure and keep away from the TNT.", "compiling ...")}
 
     monkeypatch.undo()
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
@@ -163,6 +168,7 @@ def test_the_chooser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     looks = [page for page in person.pages if page.menu and page.frames]
     assert looks[0].lines[0] == "Balance a pole on a cart."
     assert len(looks[0].menu) == 10
+    assert all(page.lines[:2] == ("Balance a pole on a cart.", "compiling ...") for page in person.pages[:1])
     assert capsys.readouterr().err == ""
 
 

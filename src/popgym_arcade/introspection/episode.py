@@ -42,6 +42,8 @@ class Episode:
     """Whether these are logits."""
     asked: int | None
     """How many steps were asked for; None, if it was to be played to its end."""
+    ended: bool
+    """Whether the game ended it; if not, it was cut off after the steps that were asked for."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -98,7 +100,7 @@ def play(
         steps.append(jax.device_get((*seen, last_action, reward, rating)))
         start, done = jnp.zeros((), bool), bool(ended)
     frames, last_actions, starts, actions, rewards, ratings = (np.stack(parts) for parts in zip(*steps, strict=True))
-    return Episode(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps)
+    return Episode(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps, done)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -1,6 +1,7 @@
 """A report to explore in a browser: one HTML file that needs no network, or one object for a notebook."""
 
 import base64
+import datetime
 import html as markup
 import importlib.resources
 import json
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+import popgym_arcade
 from popgym_arcade import pictures
 from popgym_arcade.environment import ACTIONS
 from popgym_arcade.introspection import contamination, density, saliency
@@ -102,7 +104,15 @@ def html(views: Sequence[View]) -> str:
     page = importlib.resources.files("popgym_arcade.introspection").joinpath("report.html").read_text(encoding="utf-8")
     # "<" could end the element that holds the data.
     page = page.replace("__DATA__", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
+    page = page.replace("__MADE__", markup.escape(_made(views)))
     return page.replace("__TITLE__", markup.escape(f"{first.game}, memory {first.memory}"))
+
+
+def _made(views: Sequence[View]) -> str:
+    """Say what a report was made of, by what, and when."""
+    runs = " and ".join(dict.fromkeys(view.subject.about.run for view in views if view.subject.about.run))
+    made = f"popgym-arcade {popgym_arcade.__version__}, {datetime.date.today().isoformat()}"
+    return f"Run {runs}; {made}" if runs else made
 
 
 class Notebook:
@@ -166,9 +176,11 @@ def _data(view: View) -> dict[str, Any]:
         "game": view.subject.about.game,
         "memory": view.subject.about.memory,
         "seed": view.subject.about.seeds[0],
+        "run": view.subject.about.run,
         "guest": view.is_guest,
         "frames": length,
         "asked": episode.asked,
+        "ended": episode.ended,
         "total": _rounded(episode.reward.sum()),
         "action": episode.action.tolist(),
         "reward": _rounded(episode.reward),

@@ -5,7 +5,6 @@ A gradient passes the head and the memory once per decision and action, for all 
 by frame, up to the frame of the decision. Some decisions are worked on at once, and what nobody asked for is not kept.
 """
 
-import difflib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from popgym_arcade import names
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.introspection.episode import (
     Episode,
@@ -159,10 +159,7 @@ def checked_target(target: Target, num_actions: int) -> Target:
     """
     if isinstance(target, str):
         if target not in _TARGETS:
-            closest = difflib.get_close_matches(target.lower(), _TARGETS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"unknown target {target!r}; did you mean {closest!r}? There are {', '.join(_TARGETS)} and actions' numbers"
-            )
+            raise names.unknown("target", target, _TARGETS)
         return target
     number = checked_int("target, if it is no string,", target)
     if not 0 <= number < num_actions:

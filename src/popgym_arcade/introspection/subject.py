@@ -41,6 +41,8 @@ class About(NamedTuple):
     """One, or more where agents are looked at together."""
     other_rules: str = ""
     """Which rules it was trained under, if they are not today's."""
+    run: str = ""
+    """The folder it was loaded from, without what lies above; empty if it was not loaded."""
 
     @property
     def title(self) -> str:
@@ -87,7 +89,8 @@ def from_run(run: pathlib.Path, seed: int | None = None) -> Subject:
     Raises:
         ModuleNotFoundError, OSError, ValueError: if it cannot be loaded; see `popgym_arcade.baselines.load`.
     """
-    return subject(*baselines.load(run, seed))
+    agent = subject(*baselines.load(run, seed))
+    return agent._replace(about=agent.about._replace(run=run.resolve().name))
 
 
 def about_run(run: pathlib.Path) -> About:

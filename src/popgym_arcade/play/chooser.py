@@ -3,7 +3,6 @@
 import dataclasses
 
 from popgym_arcade import registration
-from popgym_arcade.environment import LEVELS
 from popgym_arcade.play.display import Command, Display, Page
 from popgym_arcade.play.session import Session
 
@@ -31,7 +30,7 @@ class Chooser:
 
     def choose(self, display: Display) -> Session | None:
         """Let the player choose; None if he would rather leave. The session is at the start of an episode."""
-        games = _games()
+        games = registration.by_game()
         names = list(games)
         while True:
             levels = games[names[self.row]]
@@ -68,23 +67,12 @@ class Chooser:
 
     def _page(self, names: list[str], game: str, session: Session | None) -> Page:
         level, view = game.removeprefix(names[self.row]), _VIEWS[self.partial_obs]
-        summary = (type(session.env).__doc__ or "").strip().partition("\n")[0] if session else "compiling ..."
+        goal = (session.env if session else registration.make(game)[0]).goal
         return Page(
             title="POPGym Arcade",
             menu=tuple(names),
             selected=self.row,
             frames=(session.frame(self.partial_obs),) if session else (),
             captions=(f"{level} {view}".strip(),),
-            lines=(summary, *HELP),
+            lines=(goal, "" if session else "compiling ...", *HELP),
         )
-
-
-def _games() -> dict[str, list[str]]:
-    """The names of all registered environments, by their game."""
-    games: dict[str, list[str]] = {}
-    for name in registration.registered():
-        game = name
-        for level in LEVELS:
-            game = game.removesuffix(level)
-        games.setdefault(game, []).append(name)
-    return games

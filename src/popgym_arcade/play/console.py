@@ -24,6 +24,7 @@ _KEYS = {
     "r": Command.RESTART,
     "t": Command.SWITCH,
     "b": Command.BOTH,
+    "h": Command.GOAL,
     "p": Command.PAUSE,
     "m": Command.MENU,
     "KEY_ENTER": Command.CHOOSE,

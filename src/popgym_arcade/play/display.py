@@ -14,7 +14,7 @@ class NoDisplayError(OSError):
 class Command(enum.Enum):
     """What a key means. The first five are the actions, by their numbers."""
 
-    UP, DOWN, LEFT, RIGHT, FIRE, RESTART, SWITCH, BOTH, PAUSE, MENU, CHOOSE, QUIT, REDRAW = range(13)
+    UP, DOWN, LEFT, RIGHT, FIRE, RESTART, SWITCH, BOTH, GOAL, PAUSE, MENU, CHOOSE, QUIT, REDRAW = range(14)
 
     @property
     def is_action(self) -> bool:

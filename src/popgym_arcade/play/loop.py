@@ -9,26 +9,30 @@ from popgym_arcade.play.display import Command, Display, Page
 from popgym_arcade.play.film import Recorder
 from popgym_arcade.play.session import SEEDS, Session
 
-_HELP = ("arrows: move   space: fire   R: next seed", "T: other view   B: both views   {more}Esc: quit")
-_REPLAY_HELP = ("P: pause   T: other view   B: both views   Esc: quit",)
+_HELP = ("arrows: move   space: fire   R: next seed   H: goal", "T: other view   B: both views   {more}Esc: quit")
+_REPLAY_HELP = ("P: pause   H: goal   T: other view   B: both views   Esc: quit",)
 _SHOWN = {"MDP": (False,), "POMDP": (True,), "both": (False, True)}
 
 
 class View:
-    """Which twins are on the screen."""
+    """What of a game is on the screen."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         """ "MDP", "POMDP" or "both"."""
+        self.shows_goal = False
+        """Whether it says what to do."""
         self._single = name if name != "both" else "MDP"
 
     def handle(self, command: Command) -> None:
-        """Change sides, or show both."""
+        """Change sides, show both, or say what to do."""
         if command is Command.SWITCH:
             self._single = "MDP" if self._single == "POMDP" else "POMDP"
             self.name = self._single
         elif command is Command.BOTH:
             self.name = self._single if self.name == "both" else "both"
+        elif command is Command.GOAL:
+            self.shows_goal = not self.shows_goal
 
     def frames(self, session: Session) -> tuple[np.ndarray, ...]:
         """Draw what is to be seen."""
@@ -42,7 +46,7 @@ class View:
             title=f"{session.env.name}   seed {session.seed}",
             frames=self.frames(session),
             captions=("MDP", "POMDP") if self.name == "both" else (self.name,),
-            lines=(figures, message, *help_lines),
+            lines=(figures, f"{session.env.goal} {message}".rstrip() if self.shows_goal else message, *help_lines),
         )
 
 
@@ -112,6 +116,7 @@ def play(
     help_lines = tuple(line.format(more=more) for line in _HELP)
     due = 0.0
     is_paused = pace is not None  # a game that runs by itself begins with the first key
+    view.shows_goal = True  # until the first step
     _shoot(film, view, session)
     while True:
         display.show(view.page(session, _message(session, is_paused), help_lines))
@@ -126,6 +131,7 @@ def play(
             if pace is not None:
                 due = max(due, time.monotonic() - 1 / pace) + 1 / pace
                 is_paused = False
+            view.shows_goal = False
         elif command is Command.RESTART:
             if log:
                 log.leave()
@@ -140,6 +146,7 @@ def play(
             return command
         else:
             view.handle(command)
+            is_paused = is_paused or (is_running and view.shows_goal)  # nothing moves while the player reads
 
 
 def replay(display: Display, session: Session, log: logs.Log, pace: float, film: Recorder | None = None) -> None:

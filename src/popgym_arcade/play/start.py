@@ -134,7 +134,7 @@ def _display(in_terminal: bool, stack: contextlib.ExitStack) -> Display:
 def _await_first_frame(display: Display, session: Session, partial_obs: bool) -> bool:
     """Say that JAX compiles until there is something to see; tell whether the player is still there."""
     while not session.is_ready(partial_obs):
-        display.show(Page(title=session.env.name, lines=("compiling ...",)))
+        display.show(Page(title=session.env.name, lines=(session.env.goal, "compiling ...")))
         key = display.poll(_LOOK_EVERY)
         if key and key.command is Command.QUIT:
             return False

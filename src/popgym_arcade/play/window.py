@@ -57,6 +57,7 @@ class Window:
             pygame.K_r: Command.RESTART,
             pygame.K_t: Command.SWITCH,
             pygame.K_b: Command.BOTH,
+            pygame.K_h: Command.GOAL,
             pygame.K_p: Command.PAUSE,
             pygame.K_m: Command.MENU,
             pygame.K_RETURN: Command.CHOOSE,

@@ -7,7 +7,6 @@ the paper's code.
 """
 
 import abc
-import difflib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from popgym_arcade import names
 from popgym_arcade.baselines.model.checks import checked_positive
 from popgym_arcade.baselines.model.encoder import ConvEncoder, Encoder, PatchEncoder
 from popgym_arcade.baselines.model.memory import Memory, MemoryConstructor, make_memory
@@ -277,6 +277,5 @@ def _make_encoder(encoder: str | EncoderConstructor, obs_size: int, key: jax.Arr
             raise TypeError(f"encoder must be a name or a constructor, got {encoder!r}")
         return encoder(obs_size, key)
     if encoder.lower() not in ENCODERS:
-        closest = difflib.get_close_matches(encoder.lower(), ENCODERS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown encoder {encoder!r}; did you mean {closest!r}? There are {', '.join(ENCODERS)}")
+        raise names.unknown("encoder", encoder, ENCODERS)
     return ENCODERS[encoder.lower()](obs_size, key)

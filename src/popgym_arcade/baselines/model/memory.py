@@ -5,7 +5,6 @@ A memory of your own is a subclass of `Memory`; hand its constructor to `make_me
 """
 
 import abc
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from popgym_arcade import names
 from popgym_arcade.baselines.model.checks import checked_positive
 
 MEMAX = (
@@ -302,6 +302,5 @@ def checked_name(memory: str, *others: str) -> str:
         raise TypeError(f"memory must be a name or a constructor, got {memory!r}")
     name, known = memory.lower().replace("_", "-"), sorted((*memory_names(), *others))
     if name not in known:
-        closest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown memory {memory!r}; did you mean {closest!r}? There are {', '.join(known)}")
+        raise names.unknown("memory", memory, known)
     return name

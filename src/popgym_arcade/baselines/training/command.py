@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import tyro
 
-from popgym_arcade import files, scores, terminal
+from popgym_arcade import files, names, scores, terminal
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import devices, results, run, trainer
@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str]) -> Any:
     if name is None and known.config is None:
         raise ValueError(f"train what? The first word must be {', '.join(ALGORITHMS)}, or --config FILE must be given")
     if name is not None and name not in ALGORITHMS:
-        raise ValueError(f"unknown algorithm {name!r}; there are {', '.join(ALGORITHMS)}")
+        raise names.unknown("algorithm", name, ALGORITHMS)
     begin = _first_settings(name, known)
     kind = type(begin.algorithm)
     return tyro.cli(
@@ -118,7 +118,7 @@ def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
     if known.preset is None:
         return Config(env=env, algorithm=ALGORITHMS[name]())
     if known.preset not in configs.PRESETS:
-        raise ValueError(f"unknown preset {known.preset!r}; there are {', '.join(configs.PRESETS)}")
+        raise names.unknown("preset", known.preset, configs.PRESETS)
     settings = configs.preset(known.preset, name, known.env or "", known.memory or "none")
     return dataclasses.replace(configs.from_dict({"algorithm": name, "env": "", **settings}), env=env)
 

@@ -1,7 +1,6 @@
 """What a run is: game, network, algorithm and seeds. The same config trains the same agent."""
 
 import dataclasses
-import difflib
 import json
 import pathlib
 from typing import Any, Generic, Literal, TypeVar
@@ -10,7 +9,7 @@ import jax
 from tyro.conf import Suppress
 
 import popgym_arcade
-from popgym_arcade import registration
+from popgym_arcade import names, registration
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.dqn import DQN
 from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
@@ -223,10 +222,7 @@ PRESETS = {"paper": _paper, "cpu": _cpu}
 
 def _closest(what: str, name: Any, known: dict[str, Any]) -> Any:
     if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
-        raise ValueError(
-            f"unknown {what} {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}")
-        )
+        raise names.unknown(what, name, known)
     return known[name]
 
 
