@@ -232,7 +232,7 @@ def _glyphs(height: int, width: int) -> Sequence[np.ndarray]:
     """Draw the cells in the order of the constants above."""
     air = shapes.tile(height, width, palette.FIELD)
     gap = max(1, height // 10)
-    colours = palette.VERMILLION, palette.ORANGE, palette.YELLOW, palette.GREEN, palette.SKY, palette.PURPLE
+    colours = palette.RED, palette.AMBER, palette.YELLOW, palette.GREEN, palette.SKY, palette.PINK
     bricks = []
     for colour in colours:
         brick = air.copy()

@@ -39,11 +39,11 @@ _WALL = 3  # columns by which a box may stick out of the board
 _PIECES = (
     ("I", ".... #### .... ....", 2, palette.SKY),
     ("O", ".##. .##. .... ....", 1, palette.YELLOW),
-    ("T", ".#. ### ...", 4, palette.PURPLE),
+    ("T", ".#. ### ...", 4, palette.PINK),
     ("S", ".## ##. ...", 2, palette.GREEN),
-    ("Z", "##. .## ...", 2, palette.VERMILLION),
+    ("Z", "##. .## ...", 2, palette.RED),
     ("J", "#.. ### ...", 4, palette.BLUE),
-    ("L", "..# ### ...", 4, palette.ORANGE),
+    ("L", "..# ### ...", 4, palette.AMBER),
 )
 PIECES = len(_PIECES)
 
@@ -412,14 +412,12 @@ def _glyphs(size: int) -> Sequence[np.ndarray]:
     """Draw the cells of the board in the order of the constants above."""
     empty = shapes.tile(size, size, palette.mix(palette.FIELD, palette.NIGHT, 0.6))
     colours = [colour for _, _, _, colour in _PIECES]
-    pieces = [_block(size, colour) for colour in colours]
     overlaps = []
-    for piece in pieces:
-        image = _block(size, palette.GREY)
-        half = np.tri(size, dtype=bool)
-        image[half] = piece[half]
+    for colour in colours:
+        image = shapes.tile(size, size, palette.SLATE)
+        image[np.tri(size, dtype=bool)] = colour
         overlaps.append(image)
-    return [empty, _block(size, palette.GREY), *pieces, *overlaps]
+    return [empty, _block(size, palette.SLATE), *[_block(size, colour) for colour in colours], *overlaps]
 
 
 def _block(size: int, colour: palette.Colour) -> np.ndarray:
