@@ -123,6 +123,19 @@ def test_wide_types_change_nothing(env_id: str) -> None:
         assert np.allclose(a, b, rtol=0, atol=1e-5 if a.dtype == np.float32 else 0)
 
 
+@pytest.mark.parametrize("env_id", [name for name in popgym_arcade.registered_envs if name.endswith("Easy")])
+def test_ranks_are_not_promoted(env_id: str) -> None:
+    with jax.numpy_rank_promotion("raise"):
+        env, params = popgym_arcade.make(env_id, obs_size=64)
+        key = jax.random.key(0)
+        for view in (env, env.twin):
+            _, state = jax.eval_shape(view.reset, key)
+            jax.eval_shape(view.step, key, state, 1)
+            jax.eval_shape(view.glimpse, state)
+        jax.eval_shape(env.expert_action, key, state, params)
+        jax.eval_shape(env.best_return, state, params)
+
+
 def test_scan_over_step(game: tuple[Any, Any]) -> None:
     env, _ = game
     _, state = env.reset(jax.random.key(0))

@@ -135,7 +135,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         cells = np.arange(self.side)
         on_line = cells[:, None] == line % self.side
         within = (cells >= start) & (cells < start + length)
-        ship = on_line & within
+        ship = on_line & within[None, :]
         return jnp.where(line < self.side, ship, ship.T)
 
     def transition(
@@ -174,7 +174,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
     def expert_action(self, key: jax.Array, state: BattleShipState, params: BattleShipParams) -> jax.Array:
         """Shoot the nearest ship cell not hit yet."""
         lines = np.arange(self.side)
-        distances = jnp.abs(lines - state.cursor[0])[:, None] + jnp.abs(lines - state.cursor[1])
+        distances = jnp.abs(lines - state.cursor[0])[:, None] + jnp.abs(lines - state.cursor[1])[None, :]
         return board.walk_and_fire(state.cursor, jnp.where(state.ships & ~state.shots, distances, 4 * self.side))
 
     @functools.cached_property

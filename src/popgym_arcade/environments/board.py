@@ -20,7 +20,7 @@ def move(position: jax.Array, action: jax.Array, side: int) -> jax.Array:
 def at(position: jax.Array, side: int) -> jax.Array:
     """Mark a position, int32[2], on a board: bool[side, side]."""
     lines = np.arange(side, dtype=np.int32)
-    return (lines[:, None] == position[0]) & (lines == position[1])
+    return (lines[:, None] == position[0]) & (lines[None, :] == position[1])
 
 
 def look_up(board: jax.Array, position: jax.Array) -> jax.Array:
