@@ -11,6 +11,7 @@ import pytest
 
 import popgym_arcade
 from popgym_arcade.environment import percent
+from popgym_arcade.wrappers import FlattenObservationWrapper
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +95,22 @@ def test_vmap_over_params(game: tuple[Any, Any]) -> None:
 
 def test_types_of_params_do_not_spread(game: tuple[Any, Any]) -> None:
     env, params = game
-    wide = params.replace(max_steps_in_episode=7.0, step_reward=np.float64(-0.01))
+    wide = params.replace(max_steps_in_episode=np.uint8(8), clock_reward=np.float64(-0.5), treasure_reward=1)
     _, state = env.reset(jax.random.key(0), wide)
     _, state, _, _, _ = env.step(jax.random.key(0), state, 5, wide)
     reward = env.step(jax.random.key(0), state, 5, wide)[2]
     assert reward.dtype == np.float32
-    assert reward == np.float32(-0.01)
+    assert reward == np.float32(-0.0625)
+
+
+@pytest.mark.parametrize("clock", [np.nan, 7.0, True, np.bool_(True), np.float32(7)])
+def test_clocks_are_integers(game: tuple[Any, Any], clock: Any) -> None:
+    env, params = game
+    _, state = env.reset(jax.random.key(0))
+    wrong = params.replace(max_steps_in_episode=clock)
+    for call in (lambda: env.reset(jax.random.key(0), wrong), lambda: env.step(jax.random.key(0), state, 0, wrong)):
+        with pytest.raises(TypeError, match=r"params.max_steps_in_episode must be int32\[\], got (float32|bool)"):
+            call()
 
 
 @pytest.mark.parametrize("env_id", [name for name in popgym_arcade.registered_envs if name.endswith("Easy")])
@@ -121,6 +132,19 @@ def test_wide_types_change_nothing(env_id: str) -> None:
     for a, b in zip(narrow, wide, strict=True):
         assert a.dtype == b.dtype
         assert np.allclose(a, b, rtol=0, atol=1e-5 if a.dtype == np.float32 else 0)
+
+
+@pytest.mark.parametrize("env_id", [name for name in popgym_arcade.registered_envs if name.endswith("Easy")])
+def test_ranks_are_not_promoted(env_id: str) -> None:
+    with jax.numpy_rank_promotion("raise"):
+        env, params = popgym_arcade.make(env_id, obs_size=64)
+        key = jax.random.key(0)
+        for view in (env, env.twin):
+            _, state = jax.eval_shape(view.reset, key)
+            jax.eval_shape(view.step, key, state, 1)
+            jax.eval_shape(view.glimpse, state)
+        jax.eval_shape(env.expert_action, key, state, params)
+        jax.eval_shape(env.best_return, state, params)
 
 
 def test_scan_over_step(game: tuple[Any, Any]) -> None:
@@ -154,6 +178,16 @@ def test_other_integers_do_nothing(game: tuple[Any, Any], action: int) -> None:
     _, after, _, _, _ = env.step_env(jax.random.key(1), state, action)
     assert np.array_equal(after.agent, state.agent)
     assert after.time == 1
+
+
+@pytest.mark.parametrize("action", [2**40, 2**40 + 1, -(2**40), np.int64(2**40 + 1), np.array(2**32 + 1), np.uint64(2**63)])
+def test_integers_beyond_32_bits_do_nothing(game: tuple[Any, Any], action: Any) -> None:
+    env, _ = game
+    _, state = env.reset(jax.random.key(0))
+    expected = env.step_env(jax.random.key(1), state, 5)[1]
+    for step in (env.step, env.step_env, FlattenObservationWrapper(env).step):
+        after = step(jax.random.key(1), state, action)[1]
+        assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (after, expected)), strict=True))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.uint32])
@@ -202,8 +236,8 @@ def test_wrong_states_are_refused(game: tuple[Any, Any]) -> None:
         env.get_obs(np.zeros(3))
     with pytest.raises(TypeError, match="in NavigatorEasy, got .*12"):
         env.get_obs(popgym_arcade.make("NavigatorHard")[0].reset(jax.random.key(0))[1])
-    with pytest.raises(TypeError, match="params.step_reward must be float32"):
-        env.reset(jax.random.key(0), params.replace(step_reward=None))
+    with pytest.raises(TypeError, match="params.clock_reward must be float32"):
+        env.reset(jax.random.key(0), params.replace(clock_reward=None))
     with pytest.raises(TypeError, match="params must be a NavigatorParams"):
         env.reset(jax.random.key(0), other.default_params)
 

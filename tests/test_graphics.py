@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade.environments import battleship, minesweeper, navigator
+from popgym_arcade.environments import breakout, card_table, minesweeper, tetris
 from popgym_arcade.environments.minesweeper import MineSweeper
 from popgym_arcade.graphics import Screen, font, palette, screen, shapes
 from popgym_arcade.testing import read_grid, read_text
+from tests import vision
 from tests.environments import contract
 
 
@@ -57,14 +58,91 @@ def test_all_sizes_draw(env_id: str) -> None:
         assert jax.eval_shape(env.reset, jax.random.key(0))[0].shape == (obs_size, obs_size, 3)
 
 
-@pytest.mark.parametrize(("game", "smallest"), [(navigator, 4), (battleship, 4), (minesweeper, 6)])
-def test_glyphs_are_told_apart(game: Any, smallest: int) -> None:
-    """At all sizes of a cell: any two glyphs of a board differ clearly in a good part of their pixels."""
-    for size in range(smallest, 61):
-        glyphs = np.stack(game._glyphs(size)).astype(int)
-        contrast = np.abs(glyphs[:, None] - glyphs).max(-1)
-        clear = np.count_nonzero(contrast > 60, axis=(2, 3)) + size**2 * np.eye(len(glyphs))
-        assert clear.min() >= max(2, 0.02 * size**2), (size, np.unravel_index(clear.argmin(), clear.shape))
+# The glyphs that may stand in one place, of a view of each game.
+GLYPHS = {
+    "MineSweeper": lambda env: [env._screen[1].glyphs],
+    "BattleShip": lambda env: [env._screen[1].glyphs],
+    "Navigator": lambda env: [env._screen[1].glyphs],
+    "Skittles": lambda env: [env._screen[1].glyphs],
+    "Breakout": lambda env: [
+        np.delete(env._screen[1].glyphs, np.s_[breakout._MOVING_BALL :] if env.partial_obs else breakout._BALL, 0)
+    ],
+    "Tetris": lambda env: [
+        env._stage.board.glyphs,
+        env._stage.previews.glyphs,
+        *(env._stage.bag.glyphs[[piece, tetris.PIECES + piece]] for piece in range(tetris.PIECES)),
+    ],
+    "AutoEncode": lambda env: [env._table.left_card.glyphs, env._table.history.glyphs],
+    "CountRecall": lambda env: [env._table[0].left_card.glyphs, env._table[0].history.glyphs],
+}
+
+
+@pytest.mark.parametrize("game", GLYPHS)
+@pytest.mark.parametrize("obs_size", [64, 80, 96, 128, 256])
+def test_glyphs_are_told_apart(game: str, obs_size: int) -> None:
+    """With all cones, and without those for red or green.
+
+    Any two glyphs look different (by 15 in CIEDE2000) in a fifth of their pixels; or, where thin marks differ, on average
+    over all the pixels that are not the same.
+    """
+    grids = [
+        glyphs
+        for level in ("Easy", "Medium", "Hard")
+        for partial_obs in (False, True)
+        for glyphs in GLYPHS[game](popgym_arcade.make(game + level, partial_obs=partial_obs, obs_size=obs_size)[0])
+    ]
+    for glyphs in {glyphs.tobytes(): glyphs for glyphs in grids}.values():
+        first, second = np.triu_indices(len(glyphs), 1)
+        differ = np.any(glyphs[first] != glyphs[second], -1)
+        for sight in vision.VISIONS:
+            seen = vision.lab(glyphs, sight)
+            distances = vision.ciede2000(seen[first], seen[second])
+            far, mean = np.mean(distances >= 15, (1, 2)), np.mean(distances, (1, 2), where=differ)
+            alike = (far < 0.2) & ((mean < 15) | (differ.mean((1, 2)) < 0.04))
+            assert not alike.any(), (sight, glyphs.shape, list(zip(first[alike], second[alike], strict=True)))
+
+
+@pytest.mark.parametrize("sight", vision.VISIONS)
+def test_distinct_colours(sight: str) -> None:
+    colours = vision.lab(np.array([*palette.DISTINCT, palette.SLATE, palette.FIELD]), sight)
+    first, second = np.triu_indices(len(colours), 1)
+    assert vision.ciede2000(colours[first], colours[second]).min() >= 15
+    for dark in (palette.NIGHT, palette.FIELD):
+        assert vision.ciede2000(colours[:-1], vision.lab(np.array(dark), sight)).min() >= 15
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "distance"),
+    [
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, 2.49, -0.001), (50, -2.49, 0.0011), 7.2195),
+        ((50, 0, 0), (50, -1, 2), 2.3669),
+        ((50, 2.5, 0), (58, 24, 15), 19.4535),
+        ((22.7233, 20.0904, -46.694), (23.0331, 14.973, -42.5619), 2.0373),
+    ],
+)
+def test_ciede2000(first: Any, second: Any, distance: float) -> None:
+    """Against numbers of Sharma, Wu and Dalal, "The CIEDE2000 Color-Difference Formula", 2005."""
+    assert vision.ciede2000(np.array(first, float), np.array(second, float)) == pytest.approx(distance, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [6, 7, 8, 9, 12, 13, 17, 26])
+def test_nothing_touches_a_digit_under_the_cursor(size: int) -> None:
+    under_cursor = minesweeper._glyphs(size)[minesweeper._CURSOR :]
+    for number in range(1, 9):
+        glyph = under_cursor[minesweeper._GLYPH + number]
+        ink = np.zeros((size, size, 3), np.uint8)
+        shapes.stencil(ink, palette.WHITE, font.glyph(str(number), max(5, round(0.62 * size))))
+        digit = ink[..., 0] > 0
+        padded = np.pad(digit, 1)
+        around = np.any([padded[i : i + size, j : j + size] for i in range(3) for j in range(3)], 0) & ~digit
+        assert len(np.unique(glyph[digit], axis=0)) == len(np.unique(glyph[around], axis=0)) == 1, number
+
+
+def test_small_cards_have_the_colours_of_large_ones() -> None:
+    for suit in range(4):
+        block, card = card_table._small_card(4, suit, False), card_table._card(40, 30, suit)
+        assert np.array_equal(block[0, 0], card[20, 15])
 
 
 def test_scores_beyond_three_digits_stay_on_the_screen() -> None:

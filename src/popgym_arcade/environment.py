@@ -19,6 +19,8 @@ from popgym_arcade import spaces
 
 ACTIONS = ("up", "down", "left", "right", "fire")
 UP, DOWN, LEFT, RIGHT, FIRE = range(len(ACTIONS))
+NOTHING = FIRE + 1
+"""One of the integers that are no action."""
 LEVELS = ("Easy", "Medium", "Hard")
 OBS_SIZES = range(64, 513)
 
@@ -76,6 +78,20 @@ def _jit(method: Method) -> Method:
     return cast(Method, jax.jit(method, static_argnums=0))
 
 
+def compiled_step(method: Method) -> Method:
+    """Compile a method `(self, key, state, action, params=None)` as `_jit` does, with any integer as an action.
+
+    JAX knows only integers of 32 bits, by default: of larger ones it takes the last 32 bits, or raises an `OverflowError`.
+    """
+    compiled = jax.jit(method, static_argnums=0)
+
+    @functools.wraps(method)
+    def step(self: Any, key: jax.Array, state: Any, action: ArrayLike, params: Any = None) -> Any:
+        return compiled(self, key, state, _within_32_bits(action), params)
+
+    return cast(Method, step)
+
+
 def percent(total: ArrayLike) -> jax.Array:
     """Convert a return, float32[], to whole percent, int32[], rounding halves to even as NumPy does.
 
@@ -106,8 +122,11 @@ class Environment(abc.ABC, Generic[S, P]):
     arguments, so it may be a static argument of `jax.jit`.
 
     Actions:
-        int[], 0 up, 1 down, 2 left, 3 right, 4 fire. Any other integer is a no-op. An action that is not an integer
-        scalar raises a `TypeError` when it is traced.
+        int[], 0 up, 1 down, 2 left, 3 right, 4 fire. Any other integer is a no-op, also one beyond 32 bits, unless JAX has
+        seen it first. An action that is not an integer scalar raises a `TypeError` when it is traced.
+    Params:
+        numbers in the shapes of `default_params`, and integers where those are integers, such as the clock. Others, and
+        truth values, raise a `TypeError` when they are traced.
     Observations:
         uint8[obs_size, obs_size, 3], RGB, a pure function of the state.
     Keys:
@@ -244,7 +263,7 @@ class Environment(abc.ABC, Generic[S, P]):
         """Start an episode; the same as `reset`."""
         return self.reset(key, params)
 
-    @_jit
+    @compiled_step
     def step(self, key: jax.Array, state: S, action: ArrayLike, params: P | None = None) -> TimeStep[S]:
         """Take one step; where it ends the episode, return the next episode's first observation and state.
 
@@ -269,7 +288,7 @@ class Environment(abc.ABC, Generic[S, P]):
         state = jax.tree.map(lambda old, new: jnp.where(done, new, old), state, fresh)
         return self._observe(state), state, reward, done, info
 
-    @_jit
+    @compiled_step
     def step_env(self, key: jax.Array, state: S, action: ArrayLike, params: P | None = None) -> TimeStep[S]:
         """Take one step without auto-reset; otherwise as `step`."""
         params = self._checked_params(params)
@@ -332,7 +351,10 @@ class Environment(abc.ABC, Generic[S, P]):
                 raise TypeError(
                     f"params.{name} must be {_kind(wanted)}, got {_kind(value)}; for a batch of params use jax.vmap"
                 )
-            checked[name] = jnp.asarray(value, jnp.asarray(wanted).dtype)
+            dtype, given = jnp.result_type(wanted), jnp.result_type(value)
+            if any(jnp.issubdtype(given, kind) and not jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.floating)):
+                raise TypeError(f"params.{name} must be {_kind(wanted)}, got {_kind(value)}")
+            checked[name] = jnp.asarray(value, dtype)
         return params.replace(**checked)
 
     def _observe(self, state: S) -> jax.Array:
@@ -364,6 +386,12 @@ def _check_key(key: jax.Array, method: str, in_axes: str) -> None:
         )
 
 
+def _within_32_bits(action: ArrayLike) -> ArrayLike:
+    """Return the action, or, if it is a Python or NumPy integer beyond 32 bits, one that does nothing, too."""
+    number = action[()] if isinstance(action, np.ndarray) else action
+    return action if not isinstance(number, int | np.integer) or -(2**31) <= int(number) < 2**31 else NOTHING
+
+
 def _checked_action(action: ArrayLike) -> jax.Array:
     is_number = isinstance(action, int) and not isinstance(action, bool)
     is_array = jnp.issubdtype(getattr(action, "dtype", np.dtype(bool)), jnp.integer) and np.shape(action) == ()
@@ -373,4 +401,4 @@ def _checked_action(action: ArrayLike) -> jax.Array:
             "for a batch of actions use jax.vmap(env.step, in_axes=(0, 0, 0, None))"
         )
     action = jnp.asarray(action)
-    return jnp.where((action >= UP) & (action <= FIRE), action, FIRE + 1).astype(jnp.int32)
+    return jnp.where((action >= UP) & (action <= FIRE), action, NOTHING).astype(jnp.int32)

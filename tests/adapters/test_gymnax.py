@@ -63,6 +63,15 @@ def test_it_is_one_of_gymnax(game: tuple[Any, Any]) -> None:
         assert not adapted.supports_transition_gradients
 
 
+def test_actions_beyond_32_bits_do_nothing(game: tuple[Any, Any]) -> None:
+    env, params = game
+    _, state = env.reset(jax.random.key(0), params)
+    for adapted in (to_gymnax(env), to_gymnax(env, values=5)):
+        for step in (adapted.step, adapted.step_env):
+            for action in (2**40 + 1, np.int64(2**40 + 1)):
+                assert np.array_equal(step(jax.random.key(1), state, action, params)[1].agent, state.agent)
+
+
 def test_trajectories_are_the_same(runs: dict[str, Any]) -> None:
     assert_same(runs["core"], runs["five"])
     start, (obs, state, reward, done, info) = runs["core"]

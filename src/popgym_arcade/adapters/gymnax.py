@@ -1,14 +1,13 @@
 """Our games as environments of gymnax 1.x, for its wrappers and for libraries built on it, such as rejax."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade.environment import Environment
+from popgym_arcade.environment import Environment, compiled_step
 
 try:
     from gymnax.environments import environment, spaces
@@ -39,8 +38,10 @@ class GymnaxEnvironment(environment.Environment[Any, Any]):
         """Start an episode: (observation uint8[obs_size, obs_size, 3], state)."""
         return self.env.reset(key, params)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def step(self, key: jax.Array, state: Any, action: ArrayLike, params: Any = None) -> Any:
+    @compiled_step
+    def step(  # pyright: ignore[reportIncompatibleVariableOverride]  (gymnax compiles its own otherwise)
+        self, key: jax.Array, state: Any, action: ArrayLike, params: Any = None
+    ) -> Any:
         """Take one step; where it ends the episode, return the next episode's first observation and state.
 
         Args:

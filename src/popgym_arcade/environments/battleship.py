@@ -135,7 +135,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         cells = np.arange(self.side)
         on_line = cells[:, None] == line % self.side
         within = (cells >= start) & (cells < start + length)
-        ship = on_line & within
+        ship = on_line & within[None, :]
         return jnp.where(line < self.side, ship, ship.T)
 
     def transition(

@@ -20,7 +20,7 @@ def move(position: jax.Array, action: jax.Array, side: int) -> jax.Array:
 def at(position: jax.Array, side: int) -> jax.Array:
     """Mark a position, int32[2], on a board: bool[side, side]."""
     lines = np.arange(side, dtype=np.int32)
-    return (lines[:, None] == position[0]) & (lines == position[1])
+    return (lines[:, None] == position[0]) & (lines[None, :] == position[1])
 
 
 def look_up(board: jax.Array, position: jax.Array) -> jax.Array:
@@ -39,7 +39,7 @@ def around(cells: jax.Array) -> jax.Array:
 def distances(position: jax.Array, side: int) -> jax.Array:
     """Count the steps from a position, int32[2], to each cell: int32[side, side]."""
     lines = np.arange(side, dtype=np.int32)
-    return jnp.abs(lines - position[0])[:, None] + jnp.abs(lines - position[1])
+    return jnp.abs(lines - position[0])[:, None] + jnp.abs(lines - position[1])[None, :]
 
 
 def walk_and_fire(position: jax.Array, costs: jax.Array) -> jax.Array:

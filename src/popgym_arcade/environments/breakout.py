@@ -225,14 +225,14 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
 def _in_wall(row: jax.Array, col: jax.Array) -> jax.Array:
     """Mark a cell of the board on the wall: bool[6, 10], all False if the cell is outside."""
     rows = np.arange(_WALL_TOP, _WALL_TOP + WALL_ROWS, dtype=np.int32)
-    return (rows[:, None] == row) & (np.arange(COLS, dtype=np.int32) == col)
+    return (rows[:, None] == row) & (np.arange(COLS, dtype=np.int32)[None, :] == col)
 
 
 def _glyphs(height: int, width: int) -> Sequence[np.ndarray]:
     """Draw the cells in the order of the constants above."""
     air = shapes.tile(height, width, palette.FIELD)
     gap = max(1, height // 10)
-    colours = palette.VERMILLION, palette.ORANGE, palette.YELLOW, palette.GREEN, palette.SKY, palette.PURPLE
+    colours = palette.RED, palette.AMBER, palette.YELLOW, palette.GREEN, palette.SKY, palette.PINK
     bricks = []
     for colour in colours:
         brick = air.copy()

@@ -13,13 +13,13 @@ NONE = -1
 """The suit of no card."""
 _LINE = 13  # cards in a line of the history
 
-# Shapes and colours that are told apart each by itself, in the order of the suits' numbers.
+# Shapes and colours, told apart by either, in the order of the suits' numbers.
 _SUITS = (
-    (shapes.spade(), palette.BLUE, palette.SKY),
-    (shapes.heart(), palette.VERMILLION, palette.VERMILLION),
-    (shapes.diamond(), palette.ORANGE, palette.YELLOW),
-    (shapes.club(), palette.GREEN, palette.GREEN),
-)  # shape, colour on a white card, colour as a small block
+    (shapes.spade(), palette.BLUE),
+    (shapes.heart(), palette.RED),
+    (shapes.diamond(), palette.AMBER),
+    (shapes.club(), palette.GREEN),
+)
 
 
 def card_at(deck: jax.Array, position: jax.Array) -> jax.Array:
@@ -90,7 +90,7 @@ def _card(height: int, width: int, suit: int) -> np.ndarray:
     image = shapes.tile(height, width, palette.FIELD)
     if suit < 0:
         return shapes.frame(image, palette.EDGE, max(1, width // 24))
-    shape, colour, _ = _SUITS[suit]
+    shape, colour = _SUITS[suit]
     shapes.paint(image, palette.WHITE, shapes.rounded(0, 0, 1, 1, 0.1))
     size = round(0.74 * width)
     top, left = (height - size) // 2, (width - size) // 2
@@ -103,15 +103,15 @@ def _small_card(size: int, suit: int, crossed: bool) -> np.ndarray:
     gap = max(1, size // 8)
     face = image[: size - gap, : size - gap]
     if suit < 0:
-        face[:] = palette.mix(palette.FIELD, palette.EDGE, 0.35)
+        face[:] = palette.NIGHT
         return image
-    shape, colour, block = _SUITS[suit]
+    shape, colour = _SUITS[suit]
     if size < 8:  # too small for a shape: a block, or the corner of one
-        face[:] = block
+        face[:] = colour
         if crossed:
             face[: len(face) // 2] = palette.NIGHT
         return image
-    paper = palette.mix(palette.WHITE, palette.FIELD, 0.7) if crossed else palette.WHITE
+    paper = palette.mix(palette.WHITE, palette.FIELD, 0.85) if crossed else palette.WHITE
     face[:] = paper
     middle = face[gap : len(face) - gap + 1, gap : len(face) - gap + 1] if size < 16 else face[gap:-gap, gap:-gap]
     shapes.paint(middle, colour, shape)

@@ -202,22 +202,25 @@ def _glyphs(size: int) -> Sequence[np.ndarray]:
     covered[:shine, :-1] = covered[:-1, :shine] = palette.mix(palette.FIELD, palette.WHITE, 0.6)
     ground = board.cell(size, palette.mix(palette.FIELD, palette.NIGHT, 0.4))
 
-    colours = (
-        palette.GREY, palette.SKY, palette.GREEN, palette.YELLOW, palette.ORANGE,
-        palette.VERMILLION, palette.PURPLE, palette.WHITE, palette.WHITE,
-    )  # fmt: skip
-    numbers = []
-    for number, colour in enumerate(colours):
-        image = ground.copy()
-        if number == 0:
-            shapes.paint(board.inside(image), colour, shapes.disc(0.5, 0.5, 0.14))
-        else:
-            shapes.stencil(image, colour, font.glyph(str(number), max(5, round(0.62 * size))))
-        numbers.append(image)
+    zero = ground.copy()
+    shapes.paint(board.inside(zero), palette.GREY, shapes.disc(0.5, 0.5, 0.14))
+    digits = list(enumerate(palette.DISTINCT, 1))
+    numbers = [_with_digit(ground, number, colour) for number, colour in digits]
 
-    mine = shapes.paint(ground.copy(), palette.VERMILLION, shapes.rectangle(0, 0, 1, 1))
+    mine = shapes.tile(size, size, palette.RED)
     spikes = shapes.union(shapes.cross(0.14, 0.12), shapes.bar(0.5, 0, 0.5, 1, 0.12), shapes.bar(0, 0.5, 1, 0.5, 0.12))
-    shapes.paint(board.inside(mine), palette.NIGHT, shapes.union(shapes.disc(0.5, 0.5, 0.34), spikes))
+    shapes.paint(board.inside(mine), palette.NIGHT, shapes.union(shapes.disc(0.5, 0.5, 0.38), spikes))
 
-    plain = [covered, *numbers, mine]
-    return plain + [board.with_cursor(image) for image in plain]
+    plain = [covered, zero, *numbers, mine]
+    chosen = [board.with_cursor(image) for image in plain]
+    if size < 9:  # the frame would touch the digits: they are inverted instead
+        inverted = [_with_digit(shapes.tile(size, size, colour), number, palette.NIGHT) for number, colour in digits]
+        chosen[_GLYPH + 1 : _GLYPH + MINE] = inverted
+    return plain + chosen
+
+
+def _with_digit(cell: np.ndarray, number: int, colour: palette.Colour) -> np.ndarray:
+    """Write a number into a copy of a cell's image."""
+    image = cell.copy()
+    shapes.stencil(image, colour, font.glyph(str(number), max(5, round(0.62 * len(image)))))
+    return image

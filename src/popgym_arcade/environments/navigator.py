@@ -119,7 +119,7 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         def lay(cells: tuple[jax.Array, jax.Array], word: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
             free, tnt = cells
             row, col = sampling.choose(word, free)
-            near = (jnp.abs(lines - row) <= 1)[:, None] & (jnp.abs(lines - col) <= 1)
+            near = (jnp.abs(lines - row) <= 1)[:, None] & (jnp.abs(lines - col) <= 1)[None, :]
             return (free & ~near, tnt | board.at(jnp.stack([row, col]), self.side)), None
 
         (_, tnt), _ = jax.lax.scan(lay, (free, jnp.zeros_like(free)), bits[2:])

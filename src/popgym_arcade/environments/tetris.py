@@ -39,11 +39,11 @@ _WALL = 3  # columns by which a box may stick out of the board
 _PIECES = (
     ("I", ".... #### .... ....", 2, palette.SKY),
     ("O", ".##. .##. .... ....", 1, palette.YELLOW),
-    ("T", ".#. ### ...", 4, palette.PURPLE),
+    ("T", ".#. ### ...", 4, palette.PINK),
     ("S", ".## ##. ...", 2, palette.GREEN),
-    ("Z", "##. .## ...", 2, palette.VERMILLION),
+    ("Z", "##. .## ...", 2, palette.RED),
     ("J", "#.. ### ...", 4, palette.BLUE),
-    ("L", "..# ### ...", 4, palette.ORANGE),
+    ("L", "..# ### ...", 4, palette.AMBER),
 )
 PIECES = len(_PIECES)
 
@@ -169,7 +169,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
             orientation=jnp.zeros((), jnp.int32),
             corner=jnp.asarray(_START, jnp.int32),
             previews=dealt[1:],
-            bag=jnp.all(dealt[:, None] != np.arange(PIECES), 0),
+            bag=jnp.all(dealt[:, None] != np.arange(PIECES)[None, :], 0),
             lines=jnp.zeros((), jnp.int32),
         )
 
@@ -235,7 +235,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         """Show the board, and beside it what comes."""
         stage = self._stage
         seen = self.glimpse(state)
-        cells = seen.corner + jnp.asarray(_CELLS)[seen.piece, seen.orientation]
+        cells = seen.corner[None] + jnp.asarray(_CELLS)[seen.piece, seen.orientation]
         if self.partial_obs:
             glyphs, blocks = [_PIECE + seen.piece] * 4, []
         else:
@@ -260,13 +260,13 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         seed, it lost 0 / 1 / 13.
         """
         lines = _walled(state.board)
-        cols = np.arange(-_WALL, COLS, dtype=np.int32)[:, None]
+        cols = np.arange(-_WALL, COLS, dtype=np.int32)[None, :, None]
         placed = _lines_of(state.piece, np.arange(4)[:, None], cols)  # orientations x cols x rows of the box
         around = jnp.stack([lines[row : row + ROWS] for row in range(_BOX)], 1)
-        free = jnp.all(placed[:, :, None] & around == 0, -1)  # orientations x cols x rows of the board
+        free = jnp.all(placed[:, :, None] & around[None, None] == 0, -1)  # orientations x cols x rows of the board
 
         # Where it comes to rest, and what that is worth.
-        rows = np.arange(ROWS, dtype=np.int32)
+        rows = np.arange(ROWS, dtype=np.int32)[None, None, :]
         way = jnp.cumprod(free | (rows < state.corner[0]), -1, dtype=jnp.int32)
         rest = jnp.sum(way, -1) - 1
         worth = _outlook(_laid(placed, rest, lines[:ROWS]))
@@ -311,13 +311,13 @@ def _walled(board: jax.Array) -> jax.Array:
 
     So few operations tell whether a piece fits. A full row is -1.
     """
-    inside = jnp.sum(board << np.arange(_WALL, _WALL + COLS, dtype=np.int32), 1)
+    inside = jnp.sum(board << np.arange(_WALL, _WALL + COLS, dtype=np.int32)[None, :], 1)
     return jnp.append(inside | ~_INSIDE, jnp.full(5, -1, jnp.int32))
 
 
 def _open(lines: jax.Array) -> jax.Array:
     """The board, bool[20, 10], whose rows are given as numbers, int32[20]."""
-    return (lines[:, None] >> np.arange(_WALL, _WALL + COLS, dtype=np.int32)) & 1 == 1
+    return (lines[:, None] >> np.arange(_WALL, _WALL + COLS, dtype=np.int32)[None, :]) & 1 == 1
 
 
 def _lines_of(piece: jax.Array, orientation: ArrayLike, col: ArrayLike) -> jax.Array:
@@ -327,17 +327,18 @@ def _lines_of(piece: jax.Array, orientation: ArrayLike, col: ArrayLike) -> jax.A
 
 def _laid(piece: jax.Array, row: jax.Array, lines: jax.Array) -> jax.Array:
     """Lay the rows of pieces, int32[..., 4], on those of a board, int32[20], from row `row`, int32[...], on."""
-    rows = np.arange(ROWS, dtype=np.int32) - row[..., None]
-    return functools.reduce(jnp.bitwise_or, [jnp.where(rows == i, piece[..., i, None], 0) for i in range(_BOX)], lines)
+    rows = lax.broadcasted_iota(jnp.int32, (*row.shape, ROWS), row.ndim) - row[..., None]
+    parts = [jnp.where(rows == i, piece[..., i, None], 0) for i in range(_BOX)]
+    return functools.reduce(jnp.bitwise_or, parts, jnp.broadcast_to(lines, rows.shape))
 
 
 def _clear(lines: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Let rows, int32[20], sink by as many as are full below them; return them and how many were full, int32[]."""
     rows = np.arange(ROWS, dtype=np.int32)
     full = lines == -1
-    sunk = rows + jnp.sum(full & (rows > rows[:, None]), 1, dtype=jnp.int32)
-    arrives = (sunk == rows[:, None]) & ~full
-    kept = jnp.sum(jnp.where(arrives, lines & _INSIDE, 0), 1, dtype=jnp.int32)
+    sunk = rows + jnp.sum(full[None, :] & (rows > rows[:, None]), 1, dtype=jnp.int32)
+    kept = jnp.where(full, 0, lines & _INSIDE)
+    kept = jnp.sum(jnp.where(sunk[None, :] == rows[:, None], kept[None, :], 0), 1, dtype=jnp.int32)
     return kept | ~_INSIDE, jnp.sum(full, dtype=jnp.int32)
 
 
@@ -354,9 +355,11 @@ def _outlook(lines: jax.Array) -> jax.Array:
     covered = jnp.where(full, 0, covered)
     cells, holes = lax.population_count(covered), lax.population_count(covered & ~blocks)
     steps = lax.population_count((covered ^ covered >> 1) & (_INSIDE & _INSIDE >> 1))
-    heights = np.arange(ROWS, 0, -1, dtype=np.int32)
-    features = jnp.stack([jnp.sum(count, -1) for count in (cells, cells * heights, holes, steps)], -1)
-    return jnp.sum(features * _WEIGHTS, -1)
+    heights = jnp.broadcast_to(np.arange(ROWS, 0, -1, dtype=np.int32), cells.shape)
+    features = cells, cells * heights, holes, steps
+    return functools.reduce(
+        jnp.add, [weight * jnp.sum(counts, -1) for weight, counts in zip(_WEIGHTS, features, strict=True)]
+    )
 
 
 class Stage:
@@ -412,14 +415,12 @@ def _glyphs(size: int) -> Sequence[np.ndarray]:
     """Draw the cells of the board in the order of the constants above."""
     empty = shapes.tile(size, size, palette.mix(palette.FIELD, palette.NIGHT, 0.6))
     colours = [colour for _, _, _, colour in _PIECES]
-    pieces = [_block(size, colour) for colour in colours]
     overlaps = []
-    for piece in pieces:
-        image = _block(size, palette.GREY)
-        half = np.tri(size, dtype=bool)
-        image[half] = piece[half]
+    for colour in colours:
+        image = shapes.tile(size, size, palette.SLATE)
+        image[np.tri(size, dtype=bool)] = colour
         overlaps.append(image)
-    return [empty, _block(size, palette.GREY), *pieces, *overlaps]
+    return [empty, _block(size, palette.SLATE), *[_block(size, colour) for colour in colours], *overlaps]
 
 
 def _block(size: int, colour: palette.Colour) -> np.ndarray:

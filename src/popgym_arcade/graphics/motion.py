@@ -99,7 +99,7 @@ class Gauge:
         """Show a reading, float32[]; one beyond the limit looks as the limit does."""
         length = jnp.rint(jnp.clip(reading / self.limit, -1, 1) * (self.pixels * _FINE)).astype(jnp.int16)
         lit = (length >= self.first) & (length <= self.last) & (length != 0)
-        image = jnp.where(lit, jnp.asarray(self.colour, jnp.uint8), self.unlit)
+        image = jnp.where(lit, jnp.asarray([[self.colour]], jnp.uint8), self.unlit)
         return Patch(self.top, self.left, image)
 
 
@@ -152,8 +152,8 @@ class Rod:
         half_pixel = np.int16(_SUB // 2)
         cover = jnp.minimum(columns - left_side, right_side - columns) + half_pixel
         cover = jnp.clip(cover, 0, _SUB)
-        unlit = np.array(self.background, np.int16)
-        change = np.array(self.colour, np.int16) - unlit
+        unlit = np.array([[self.background]], np.int16)
+        change = np.array([[self.colour]], np.int16) - unlit
         image = ((cover * change >> _SUB_BITS) + unlit).astype(jnp.uint8)
         return Patch(self.top, self.left, image)
 

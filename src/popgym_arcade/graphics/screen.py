@@ -206,7 +206,7 @@ class Screen:
             for cols in _groups(grid):
                 atlas = jnp.asarray(_combine(grid.glyphs[: grid.fillable], len(cols)))
                 place_values = np.array([grid.fillable**i for i in reversed(range(len(cols)))], np.int32)
-                combinations = jnp.sum(layer.ids[:, cols[0] : cols[-1] + 1] * place_values, 1)
+                combinations = jnp.sum(layer.ids[:, cols[0] : cols[-1] + 1] * place_values[None, :], 1)
                 for row in range(len(layer.ids)):
                     top = grid.top + (layer.first_row + row) * height
                     frame = _overlay(frame, _pick(atlas, combinations[row]), top, grid.left + cols[0] * width)
@@ -228,7 +228,7 @@ class Screen:
                     ids = lax.dynamic_update_slice(ids, layer.ids.astype(jnp.int32), (layer.first_row, 0))
                 else:
                     row, col = layer.position
-                    here = (np.arange(grid.rows)[:, None] == row) & (np.arange(grid.cols) == col)
+                    here = (np.arange(grid.rows)[:, None] == row) & (np.arange(grid.cols)[None, :] == col)
                     ids = jnp.where(here, layer.glyph.astype(jnp.int32), ids)
             offsets.append((used + ids * (height * width)).reshape(-1))
             cells = np.arange(first_cell, first_cell + grid.rows * grid.cols, dtype=np.int32).reshape(grid.rows, grid.cols)
