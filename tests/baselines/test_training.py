@@ -24,6 +24,7 @@ from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import devices, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
 from popgym_arcade.baselines.training.trainer import Options, TrainingError
+from tests.baselines.test_checkpoint import array, rewrite
 
 SMALL: dict[str, Any] = {
     "env": "NavigatorEasy",
@@ -352,6 +353,35 @@ def test_resuming_from_the_last_good_checkpoint(
     (folder / "model-1.eqx").unlink()  # a lost agent is made again
     assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
     assert_same(weights(folder, 1), weights(trained, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({}, None),
+        ({"updates": -5}, "-5 updates, its learners 3"),
+        ({"updates": None}, "None updates"),
+        ({"seconds": "long"}, "'long' seconds"),
+        ({"seconds": math.nan}, "nan seconds"),
+        ({"config": None}, "lack the config"),
+    ],
+)
+def test_metadata_that_make_no_sense(
+    change: dict[str, Any],
+    complaint: str | None,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(trained, folder)
+    newest = checkpoint.steps(folder / "checkpoints")[-1]
+    rewrite(newest, {"meta.npy": array(json.dumps(checkpoint.read_meta(newest) | change).encode())})
+    training = trainer._Training(configs.read(folder / "config.json"), QUIET, folder, devices.Layout(1))
+    training.go_on()
+    assert training.updates == (0 if complaint else UPDATES)
+    err = capsys.readouterr().err
+    assert err == "" if complaint is None else (complaint in err and str(newest) in err and err.count("\n") == 1)
 
 
 def test_foreign_checkpoints(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:

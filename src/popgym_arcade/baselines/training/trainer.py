@@ -190,7 +190,7 @@ class _Training:
         if not checkpoint.steps(self.folder / run.CHECKPOINTS):
             self.begin()  # it was cut off before there was anything to lose
             return
-        learners, meta, complaints = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like)
+        learners, meta, complaints = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like, _complain)
         if self.layout.is_first:
             for complaint in complaints:
                 print(f"popgym-arcade: an older checkpoint is used: {complaint}", file=sys.stderr)
@@ -295,7 +295,7 @@ class _Training:
         for seed, told in zip(self.config.seeds, every, strict=True):
             lost = [name for name, value in told.items() if name != "mean_return" and not math.isfinite(value)]
             if lost:
-                learners, meta, _ = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like)
+                learners, meta, _ = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like, _complain)
                 if self.layout.is_first:
                     self._write_models([learner.weights for learner in learners])
                 raise TrainingError(
@@ -344,6 +344,18 @@ class _Recent:
             return "no episode has ended yet"
         episodes = sum(count for count, _ in self._kept)
         return f"return {sum(count * total for count, total in self._kept) / episodes:.3f}"
+
+
+def _complain(learners: list[Learner], meta: dict[str, Any]) -> str | None:
+    """Say what is wrong with the metadata of a checkpoint, if anything is."""
+    updates, seconds = meta.get("updates"), meta.get("seconds")
+    if type(updates) is not int or any(int(learner.updates) != updates for learner in learners):
+        return f"its metadata say {updates!r} updates, its learners {int(learners[0].updates)}"
+    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        return f"its metadata say that it took {seconds!r} seconds"
+    if not isinstance(meta.get("config"), dict):
+        return "its metadata lack the config"
+    return None
 
 
 def _keys(seeds: Any) -> jax.Array:
