@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from popgym_arcade.baselines.training import run
 from tests.baselines.test_training import SMALL, arguments, weights
 
 QUIET = ["--no-tensorboard", "--no-video", "--eval-episodes", "2"]
@@ -77,6 +78,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: pathlib.Path, comp
     for one, other in zip(weights(folder), weights(tmp_path / "alone"), strict=True):
         np.testing.assert_array_equal(one, other)
     assert told(folder) == told(tmp_path / "alone")
+    assert not run.leftovers(folder)
 
 
 def free_port() -> int:

@@ -262,9 +262,36 @@ def test_there_must_be_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_can_go_on_where_it_began(
+    trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the three checkpoints that must fit onto the disk two are there; what a kill has left does not count."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    sizes = [path.stat().st_size for path in checkpoint.steps(folder / "checkpoints")]
+    assert len(sizes) == 2
+    left = [folder / "checkpoints" / ".000000000003.npz.abcd_123", folder / ".config.json.abcd_123"]
+    mine = [folder / ".mine.json", folder / "checkpoints" / ".notes.txt.abcd_123"]
+    for path in left + mine:
+        path.write_bytes(b"half")
+
+    def prepare(free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
+        trainer._Training(small(num_seeds=2), QUIET, folder, devices.Layout(1))
+
+    prepare(sizes[0])
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in mine)
+    with pytest.raises(OSError, match="checkpoints need"):
+        prepare(sizes[0] // 2)
+
+
 def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileExistsError, match="--resume"):
         trainer.train(small(), dataclasses.replace(QUIET, run=trained))
+    (tmp_path / ".config.json.abcd_123").write_text("{")  # killed in its first write: nothing is there yet
+    with pytest.raises(ValueError, match="num_seeds must be"):
+        trainer.train(small(num_seeds=0), dataclasses.replace(QUIET, run=tmp_path))
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="choose another"):
         trainer.train(small(), dataclasses.replace(QUIET, run=tmp_path))

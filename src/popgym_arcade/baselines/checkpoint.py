@@ -103,12 +103,6 @@ def save_step(folder: pathlib.Path, step: int, tree: Any, meta: dict[str, Any], 
     return path
 
 
-def remove_leftovers(folder: pathlib.Path) -> None:
-    """Delete what writes that were cut off have left in a folder of checkpoints; nobody may be writing there."""
-    for path in files.leftovers(folder, "*.npz"):
-        path.unlink(missing_ok=True)
-
-
 def steps(folder: pathlib.Path) -> list[pathlib.Path]:
     """The checkpoints of a folder, oldest first."""
     found = folder.glob("*.npz") if folder.is_dir() else []

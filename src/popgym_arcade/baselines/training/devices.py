@@ -119,12 +119,13 @@ class Layout:
         return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
 
 
-def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
+def check_room(learner: Learner, folder: pathlib.Path, there: int, layout: Layout) -> None:
     """See that a learner fits into memory, and its checkpoints onto the disk.
 
     Args:
         learner: its shapes and dtypes, of all environments.
         folder: where checkpoints go.
+        there: the bytes of those that lie there already.
         layout: how it lies on devices.
 
     Raises:
@@ -144,8 +145,9 @@ def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
         raise MemoryError(f"training needs {_size(need)} of memory{replay}; only {_size(free)} are free")
     parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     disk = shutil.disk_usage(parent).free
-    if 3 * whole > disk:  # two are kept while the next one is written
-        raise OSError(f"checkpoints need {_size(3 * whole)} in {folder}; only {_size(disk)} are free")
+    more = max(3 * whole - there, whole)  # two are kept while the next one is written
+    if more > disk:
+        raise OSError(f"checkpoints need {_size(more)} more in {folder}; only {_size(disk)} are free")
 
 
 def _available() -> int | None:

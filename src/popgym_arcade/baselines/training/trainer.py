@@ -93,7 +93,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
             raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
         return resume(folder, options)
     layout = Layout(options.num_devices)
-    if layout.is_first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if layout.is_first and folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {*run.leftovers(folder)}):
         hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
         raise FileExistsError(f"{folder} exists already; {hint}")
     training = _Training(config, options, folder, layout)
@@ -163,7 +163,10 @@ class _Training:
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
         if self.layout.is_first:
             files.check_folder(self.folder / run.CONFIG)
-        check_room(every, self.folder, self.layout)
+            for path in run.leftovers(self.folder):
+                path.unlink(missing_ok=True)
+        there = sum(path.stat().st_size for path in checkpoint.steps(self.folder / run.CHECKPOINTS))
+        check_room(every, self.folder, there, self.layout)
         share = self.layout.share
         self._start = self.layout.start(self._over_seeds(lambda weights, key: start(weights, key, share)))
         self._update = self.layout.update(self._over_seeds(update))
