@@ -21,7 +21,7 @@ from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.model.builder import QNetworkRNN
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.baselines.training import config as configs
-from popgym_arcade.baselines.training import devices, results, run, trainer
+from popgym_arcade.baselines.training import devices, logs, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
 from popgym_arcade.baselines.training.trainer import Options, TrainingError
 from tests.baselines.test_checkpoint import array, rewrite
@@ -364,12 +364,18 @@ def cut_off(trained: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def test_resuming_from_the_last_good_checkpoint(
-    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "cut"
     cut_off(trained, folder)
     quiet = ["--no-tensorboard", "--no-video", "--eval-episodes", "2"]
-    assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
+    order: list[str] = []
+    with monkeypatch.context() as patch:
+        for owner, name in ((logs.JsonLines, "sync"), (checkpoint, "save_step")):
+            call = getattr(owner, name)
+            patch.setattr(owner, name, lambda *given, name=name, call=call: order.append(name) or call(*given))
+        assert cli.main(["train", "--resume", str(folder), *quiet, "--checkpoint-minutes", "1e-9"]) == 0
+    assert order == (UPDATES + 1) * ["sync", "save_step"]  # no checkpoint knows more than the metrics on the disk
     assert "an older checkpoint is used" in capsys.readouterr().err
     for seed in (0, 1):
         assert_same(weights(folder, seed), weights(trained, seed))

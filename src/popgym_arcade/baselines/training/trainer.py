@@ -237,7 +237,8 @@ class _Training:
             yield []
             return
         steps = self.updates * self.algorithm.steps_per_update
-        written: list[logs.Log] = [logs.JsonLines(self.folder / run.METRICS, steps)]
+        lines = self.updates * self.config.num_seeds
+        written: list[logs.Log] = [logs.JsonLines(self.folder / run.METRICS, steps, lines)]
         if self.options.tensorboard:
             written.append(logs.TensorBoard(self.folder / run.TENSORBOARD, self.config.seeds, steps))
         if self.options.wandb:
@@ -288,6 +289,8 @@ class _Training:
                 bar.update(steps_per_update)
                 is_due = time.monotonic() - last_save > 60 * self.options.checkpoint_minutes
                 if self.layout.agree(is_due or bool(stopped)):
+                    for log in written:
+                        log.sync()
                     self.save()
                     last_save = time.monotonic()
                 if self.layout.agree(bool(stopped)):
@@ -317,7 +320,8 @@ class _Training:
         models = dict(zip(self.config.seeds, self._write_models(weights), strict=True))
         config, folder, episodes = self.config, self.folder, self.options.eval_episodes
         lines = logs.read(folder / run.METRICS)
-        files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
+        if lines:  # unless all are lost
+            files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
         if self.options.video:
             files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
         played = results.returns(models, config, config.partial, episodes, config.seed)
