@@ -1,10 +1,13 @@
 """Training runs, from the command line and from Python."""
 
 import dataclasses
+import errno
 import json
 import math
+import os
 import pathlib
 import shutil
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -386,6 +389,43 @@ def test_resuming_from_the_last_good_checkpoint(
     (folder / "model-1.eqx").unlink()  # a lost agent is made again
     assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
     assert_same(weights(folder, 1), weights(trained, 1))
+
+
+def test_a_full_disk(
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(trained / "config.json", folder)
+
+    def fail(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    (folder / "checkpoints").mkdir()
+    assert cli.main(["train", "--resume", str(folder)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folder / 'checkpoints' / '000000000000.npz'} cannot be written: No space left on device" in line
+    assert f"train --resume {folder} goes on" in line
+    assert not list((folder / "checkpoints").iterdir())
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_signals_that_ask_to_stop() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with trainer._stop_signals() as came:
+            for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+                signal.raise_signal(number)
+            assert came == [signal.SIGHUP, signal.SIGHUP, signal.SIGTERM]
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+        with trainer._stop_signals() as came:
+            signal.raise_signal(signal.SIGHUP)
+            assert came == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Learner, Share
+from popgym_arcade.baselines.training import run
 
 _AXIS = "devices"
 _HEARTBEAT_SECONDS = 20
@@ -119,13 +121,12 @@ class Layout:
         return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
 
 
-def check_room(learner: Learner, folder: pathlib.Path, there: int, layout: Layout) -> None:
+def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
     """See that a learner fits into memory, and its checkpoints onto the disk.
 
     Args:
         learner: its shapes and dtypes, of all environments.
-        folder: where checkpoints go.
-        there: the bytes of those that lie there already.
+        folder: that of the run.
         layout: how it lies on devices.
 
     Raises:
@@ -145,9 +146,10 @@ def check_room(learner: Learner, folder: pathlib.Path, there: int, layout: Layou
         raise MemoryError(f"training needs {_size(need)} of memory{replay}; only {_size(free)} are free")
     parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     disk = shutil.disk_usage(parent).free
+    there = sum(path.stat().st_size for path in checkpoint.steps(folder / run.CHECKPOINTS))
     more = max(3 * whole - there, whole)  # two are kept while the next one is written
     if more > disk:
-        raise OSError(f"checkpoints need {_size(more)} more in {folder}; only {_size(disk)} are free")
+        raise OSError(f"checkpoints need {_size(more)} in {folder}; only {_size(disk)} are free")
 
 
 def _available() -> int | None:

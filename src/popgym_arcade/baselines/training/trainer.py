@@ -1,6 +1,7 @@
 """The loop: update after update, with checkpoints, metrics and a progress bar, until the steps are done."""
 
 import dataclasses
+import errno
 import importlib.metadata
 import json
 import math
@@ -99,8 +100,9 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
     training = _Training(config, options, folder, layout)
     if layout.is_first:
         files.write_whole(folder / run.CONFIG, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
-    training.begin()
-    return training.finish()
+    with _full_disk_explained(folder):
+        training.begin()
+        return training.finish()
 
 
 def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
@@ -120,8 +122,9 @@ def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
         print(f"{folder} is finished", file=sys.stderr)
         return folder
     training = _Training(config, options, folder, Layout(options.num_devices))
-    training.go_on()
-    return training.finish()
+    with _full_disk_explained(folder):
+        training.go_on()
+        return training.finish()
 
 
 class _Training:
@@ -165,8 +168,7 @@ class _Training:
             files.check_folder(self.folder / run.CONFIG)
             for path in run.leftovers(self.folder):
                 path.unlink(missing_ok=True)
-        there = sum(path.stat().st_size for path in checkpoint.steps(self.folder / run.CHECKPOINTS))
-        check_room(every, self.folder, there, self.layout)
+        check_room(every, self.folder, self.layout)
         share = self.layout.share
         self._start = self.layout.start(self._over_seeds(lambda weights, key: start(weights, key, share)))
         self._update = self.layout.update(self._over_seeds(update))
@@ -370,18 +372,32 @@ def _keys(seeds: Any) -> jax.Array:
 
 
 @contextmanager
+def _full_disk_explained(folder: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        what = f"{error.filename or folder} cannot be written: {error.strerror}"
+        raise OSError(f"{what}; make room, then train --resume {folder} goes on") from None
+
+
+@contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect signals that ask to stop, so that an update ends and a checkpoint is written; the second one stops at once."""
+    """Collect signals that ask to stop, so that an update ends and a checkpoint is written; Ctrl-C again stops at once."""
     came: list[int] = []
 
     def take(number: int, frame: Any) -> None:
-        if came:
+        # The others come twice by themselves: a shell and the system both tell of a lost terminal.
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
         came.append(number)
 
     # Python lets only the main thread take signals.
     is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    numbers = [signal.SIGINT, signal.SIGTERM] if is_main else []
+    if is_main and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, take) for number in numbers}
     try:
         yield came
