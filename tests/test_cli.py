@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -121,8 +122,11 @@ def test_the_worker_measures_whatever_package_it_finds() -> None:
 
 def test_files_are_written_whole(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "deep" / "file"
+    synced: list[int] = []
+    monkeypatch.setattr(files.os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
     files.write_whole(path, b"old")
     assert path.read_bytes() == b"old"
+    assert synced == [place.stat().st_ino for place in (tmp_path, path, path.parent)]  # names, too
 
     def fail(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "no space")

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import tempfile
@@ -12,26 +13,66 @@ from typing import IO
 def whole(path: pathlib.Path) -> Iterator[IO[bytes]]:
     """Open a file to write, making its folder if needed; a reader sees the old file or the new one, never a part.
 
+    Once it is written it is on the disk, and so is its name. A process that is killed meanwhile leaves a temporary file
+    beside it, see `leftovers`.
+
     Raises:
         OSError: if it cannot be written; then, as after any other error, nothing has changed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with naming(path):
+        _make_folder(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """Let the errors of the system within name a file, where they name none."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def leftovers(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+    """The temporary files of writes into a folder, or of such as go on, to files of names like `*.json`."""
+    return list(folder.glob(f".{pattern}.????????"))  # eight characters are chosen by tempfile
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Bring the names in a folder to the disk, where the system can: a file that is lost by name is lost."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot
+            raise
+    finally:
+        os.close(handle)
+
+
+def _make_folder(folder: pathlib.Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:

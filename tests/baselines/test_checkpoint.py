@@ -1,5 +1,9 @@
+import io
 import pathlib
 import pickle
+import re
+import tracemalloc
+import zipfile
 from typing import Any
 
 import jax
@@ -76,6 +80,77 @@ def test_a_flipped_bit_is_noticed(tmp_path: pathlib.Path) -> None:
         checkpoint.load(path, TREE)
 
 
+def array(content: bytes, header: Any = None) -> bytes:
+    """A NumPy file of bytes, with the header of an array of another shape, if one is given."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, header or {"descr": "|u1", "fortran_order": False, "shape": (len(content),)})
+    return file.getvalue() + content
+
+
+def rewrite(path: pathlib.Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
+    """Put other entries into a checkpoint; all checksums are right."""
+    with zipfile.ZipFile(path) as archive:
+        known = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in (known | entries).items():
+            archive.writestr(name, content)
+
+
+HUGE = array(b"", {"descr": "<f4", "fortran_order": False, "shape": (10**11,)})
+
+
+@pytest.mark.parametrize(
+    ("entries", "compression", "complaint"),
+    [
+        ({"['frames'].npy": HUGE}, zipfile.ZIP_STORED, r"the header of \['frames'\] does not fit its size"),
+        ({"meta.npy": HUGE}, zipfile.ZIP_STORED, "the header of meta does not fit its size"),
+        ({"more.npy": bytes(10**8)}, zipfile.ZIP_DEFLATED, "more than its own size"),
+        ({"meta.npy": array(bytes(10**8))}, zipfile.ZIP_DEFLATED, "more than its own size"),
+        ({"meta.npy": array(b"{")}, zipfile.ZIP_STORED, "Expecting property name"),
+        ({"meta.npy": array(b"\xff")}, zipfile.ZIP_STORED, "can't decode"),
+        ({"meta.npy": array(b"[" * 10**5)}, zipfile.ZIP_STORED, "recursion"),
+        ({"meta.npy": array(b"[1]")}, zipfile.ZIP_STORED, "no JSON object"),
+        ({"meta.npy": array(b'{"good": false}')}, zipfile.ZIP_STORED, "is damaged: it is not good"),
+    ],
+)
+def test_the_one_before_is_used_whatever_the_damage(
+    entries: dict[str, bytes], compression: int, complaint: str, tmp_path: pathlib.Path
+) -> None:
+    def complain(tree: Any, meta: dict[str, Any]) -> str | None:
+        return None if meta["good"] else "it is not good"
+
+    checkpoint.save_step(tmp_path, 1, TREE, {"good": True})
+    path = checkpoint.save_step(tmp_path, 2, blank(TREE), {"good": True})
+    rewrite(path, entries, compression)
+    tracemalloc.start()
+    try:
+        tree, _, complaints = checkpoint.newest(tmp_path, TREE, complain)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert_equal(tree, TREE)
+    assert len(complaints) == 1
+    assert complaints[0].startswith(str(path)) and "\n" not in complaints[0]
+    assert re.search(complaint, complaints[0])
+    assert peak < 10**7
+
+
+def test_any_damaged_byte_is_noticed_or_changes_nothing(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "one.npz"
+    checkpoint.save(path, TREE, {"step": 1})
+    content = path.read_bytes()
+    complaints = []
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        try:
+            assert checkpoint.read_meta(path) == {"step": 1}
+            assert_equal(checkpoint.load(path, TREE), TREE)
+        except CheckpointError as error:
+            complaints.append(str(error))
+    assert len(complaints) > 100
+    assert all(complaint.startswith(str(path)) for complaint in complaints)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -99,3 +174,11 @@ def test_old_ones_are_deleted_and_foreign_files_are_not(tmp_path: pathlib.Path) 
     assert (tmp_path / "notes.npz").exists()
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         checkpoint.newest(tmp_path / "nowhere", TREE)
+
+
+def test_damaged_ones_do_not_outlive_what_is_written_after_them(tmp_path: pathlib.Path) -> None:
+    for step in (1, 9):
+        path = checkpoint.save_step(tmp_path, step, TREE, {"step": step})
+    path.write_bytes(b"")
+    checkpoint.save_step(tmp_path, 2, TREE, {"step": 2})
+    assert [int(path.stem) for path in checkpoint.steps(tmp_path)] == [1, 2]

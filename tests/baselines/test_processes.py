@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from popgym_arcade.baselines.training import run
 from tests.baselines.test_training import SMALL, arguments, weights
 
 QUIET = ["--no-tensorboard", "--no-video", "--eval-episodes", "2"]
@@ -66,19 +67,20 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: pathlib.Path, comp
     rng = random.Random(0)
     often = ["--checkpoint-minutes", "0.0005"]
     words = [*new_words(folder, **settings), *often]
-    for lines, how in ((10, signal.SIGKILL), (40, signal.SIGKILL), (70, signal.SIGTERM), (100, signal.SIGKILL)):
+    for lines, how in ((10, signal.SIGKILL), (40, signal.SIGHUP), (70, signal.SIGTERM), (100, signal.SIGKILL)):
         process = begin(compiled, *words)
         wait_for_lines(folder / "metrics.jsonl", lines, process)
         time.sleep(rng.uniform(0, 0.2))
         process.send_signal(how)
         out, _ = process.communicate(timeout=LIMIT)
-        assert process.returncode == (130 if how == signal.SIGTERM else -signal.SIGKILL), out
-        assert ("--resume" in out) == (how == signal.SIGTERM)
+        assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130), out
+        assert ("--resume" in out) == (how != signal.SIGKILL)
         words = ["--resume", str(folder), *often]
     end(begin(compiled, *words))
     for one, other in zip(weights(folder), weights(tmp_path / "alone"), strict=True):
         np.testing.assert_array_equal(one, other)
     assert told(folder) == told(tmp_path / "alone")
+    assert not run.leftovers(folder)
 
 
 def free_port() -> int:

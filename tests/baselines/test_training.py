@@ -1,10 +1,13 @@
 """Training runs, from the command line and from Python."""
 
 import dataclasses
+import errno
 import json
 import math
+import os
 import pathlib
 import shutil
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,10 +25,11 @@ from popgym_arcade.baselines.model.builder import QNetworkRNN
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.baselines.training import command as commands
 from popgym_arcade.baselines.training import config as configs
-from popgym_arcade.baselines.training import devices, results, run, trainer
+from popgym_arcade.baselines.training import devices, logs, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
 from popgym_arcade.baselines.training.trainer import Options, TrainingError
 from popgym_arcade.introspection.subject import subject
+from tests.baselines.test_checkpoint import array, rewrite
 
 SMALL: dict[str, Any] = {
     "env": "NavigatorEasy",
@@ -281,9 +285,36 @@ def test_there_must_be_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_can_go_on_where_it_began(
+    trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the three checkpoints that must fit onto the disk two are there; what a kill has left does not count."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    sizes = [path.stat().st_size for path in checkpoint.steps(folder / "checkpoints")]
+    assert len(sizes) == 2
+    left = [folder / "checkpoints" / ".000000000003.npz.abcd_123", folder / ".config.json.abcd_123"]
+    mine = [folder / ".mine.json", folder / "checkpoints" / ".notes.txt.abcd_123"]
+    for path in left + mine:
+        path.write_bytes(b"half")
+
+    def prepare(free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
+        trainer._Training(small(num_seeds=2), QUIET, folder, devices.Layout(1))
+
+    prepare(sizes[0])
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in mine)
+    with pytest.raises(OSError, match="checkpoints need"):
+        prepare(sizes[0] // 2)
+
+
 def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileExistsError, match="--resume"):
         trainer.train(small(), dataclasses.replace(QUIET, run=trained))
+    (tmp_path / ".config.json.abcd_123").write_text("{")  # killed in its first write: nothing is there yet
+    with pytest.raises(ValueError, match="num_seeds must be"):
+        trainer.train(small(num_seeds=0), dataclasses.replace(QUIET, run=tmp_path))
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="choose another"):
         trainer.train(small(), dataclasses.replace(QUIET, run=tmp_path))
@@ -356,12 +387,18 @@ def cut_off(trained: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def test_resuming_from_the_last_good_checkpoint(
-    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "cut"
     cut_off(trained, folder)
     quiet = ["--no-tensorboard", "--no-video", "--eval-episodes", "2"]
-    assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
+    order: list[str] = []
+    with monkeypatch.context() as patch:
+        for owner, name in ((logs.JsonLines, "sync"), (checkpoint, "save_step")):
+            call = getattr(owner, name)
+            patch.setattr(owner, name, lambda *given, name=name, call=call: order.append(name) or call(*given))
+        assert cli.main(["train", "--resume", str(folder), *quiet, "--checkpoint-minutes", "1e-9"]) == 0
+    assert order == (UPDATES + 1) * ["sync", "save_step"]  # no checkpoint knows more than the metrics on the disk
     assert "an older checkpoint is used" in capsys.readouterr().err
     for seed in (0, 1):
         assert_same(weights(folder, seed), weights(trained, seed))
@@ -372,6 +409,72 @@ def test_resuming_from_the_last_good_checkpoint(
     (folder / "model-1.eqx").unlink()  # a lost agent is made again
     assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
     assert_same(weights(folder, 1), weights(trained, 1))
+
+
+def test_a_full_disk(
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(trained / "config.json", folder)
+
+    def fail(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    (folder / "checkpoints").mkdir()
+    assert cli.main(["train", "--resume", str(folder)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folder / 'checkpoints' / '000000000000.npz'} cannot be written: No space left on device" in line
+    assert f"train --resume {folder} goes on" in line
+    assert not list((folder / "checkpoints").iterdir())
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_signals_that_ask_to_stop() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with trainer._stop_signals() as came:
+            for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+                signal.raise_signal(number)
+            assert came == [signal.SIGHUP, signal.SIGHUP, signal.SIGTERM]
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+        with trainer._stop_signals() as came:
+            signal.raise_signal(signal.SIGHUP)
+            assert came == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({}, None),
+        ({"updates": -5}, "-5 updates, its learners 3"),
+        ({"updates": None}, "None updates"),
+        ({"seconds": "long"}, "'long' seconds"),
+        ({"seconds": math.nan}, "nan seconds"),
+        ({"config": None}, "lack the config"),
+    ],
+)
+def test_metadata_that_make_no_sense(
+    change: dict[str, Any],
+    complaint: str | None,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(trained, folder)
+    newest = checkpoint.steps(folder / "checkpoints")[-1]
+    rewrite(newest, {"meta.npy": array(json.dumps(checkpoint.read_meta(newest) | change).encode())})
+    training = trainer._Training(configs.read(folder / "config.json"), QUIET, folder, devices.Layout(1))
+    training.go_on()
+    assert training.updates == (0 if complaint else UPDATES)
+    err = capsys.readouterr().err
+    assert err == "" if complaint is None else (complaint in err and str(newest) in err and err.count("\n") == 1)
 
 
 def test_foreign_checkpoints(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Learner, Share
+from popgym_arcade.baselines.training import run
 
 _AXIS = "devices"
 _HEARTBEAT_SECONDS = 20
@@ -124,7 +126,7 @@ def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
 
     Args:
         learner: its shapes and dtypes, of all environments.
-        folder: where checkpoints go.
+        folder: that of the run.
         layout: how it lies on devices.
 
     Raises:
@@ -144,8 +146,10 @@ def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
         raise MemoryError(f"training needs {_size(need)} of memory{replay}; only {_size(free)} are free")
     parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     disk = shutil.disk_usage(parent).free
-    if 3 * whole > disk:  # two are kept while the next one is written
-        raise OSError(f"checkpoints need {_size(3 * whole)} in {folder}; only {_size(disk)} are free")
+    there = sum(path.stat().st_size for path in checkpoint.steps(folder / run.CHECKPOINTS))
+    more = max(3 * whole - there, whole)  # two are kept while the next one is written
+    if more > disk:
+        raise OSError(f"checkpoints need {_size(more)} in {folder}; only {_size(disk)} are free")
 
 
 def _available() -> int | None:

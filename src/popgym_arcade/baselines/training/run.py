@@ -104,6 +104,13 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
     return model, dataclasses.replace(config, seed=seed, num_seeds=1)
 
 
+def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Return the temporary files in the folder of a run. While nobody trains it, they are of writes that were cut off."""
+    own = ("*.json", "*.jsonl", "*.eqx", "*.png", "*.mp4")
+    found = [path for pattern in own for path in files.leftovers(folder, pattern)]
+    return found + files.leftovers(folder / CHECKPOINTS, "*.npz")
+
+
 def is_finished(folder: pathlib.Path) -> bool:
     """Whether training has come to its end, and all agents are there: the evaluation is written last."""
     if not (folder / EVALUATION).is_file():

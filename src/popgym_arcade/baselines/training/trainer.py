@@ -1,6 +1,7 @@
 """The loop: update after update, with checkpoints, metrics and a progress bar, until the steps are done."""
 
 import dataclasses
+import errno
 import importlib.metadata
 import json
 import math
@@ -93,14 +94,15 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
             raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
         return resume(folder, options)
     layout = Layout(options.num_devices)
-    if layout.is_first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if layout.is_first and folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {*run.leftovers(folder)}):
         hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
         raise FileExistsError(f"{folder} exists already; {hint}")
     training = _Training(config, options, folder, layout)
     if layout.is_first:
         files.write_whole(folder / run.CONFIG, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
-    training.begin()
-    return training.finish()
+    with _full_disk_explained(folder):
+        training.begin()
+        return training.finish()
 
 
 def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
@@ -122,8 +124,9 @@ def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
         print(f"{folder} is finished", file=sys.stderr)
         return folder
     training = _Training(config, options, folder, Layout(options.num_devices))
-    training.go_on()
-    return training.finish()
+    with _full_disk_explained(folder):
+        training.go_on()
+        return training.finish()
 
 
 class _Training:
@@ -165,6 +168,8 @@ class _Training:
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
         if self.layout.is_first:
             files.check_folder(self.folder / run.CONFIG)
+            for path in run.leftovers(self.folder):
+                path.unlink(missing_ok=True)
         check_room(every, self.folder, self.layout)
         share = self.layout.share
         self._start = self.layout.start(self._over_seeds(lambda weights, key: start(weights, key, share)))
@@ -192,7 +197,7 @@ class _Training:
         if not checkpoint.steps(self.folder / run.CHECKPOINTS):
             self.begin()  # it was cut off before there was anything to lose
             return
-        learners, meta, complaints = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like)
+        learners, meta, complaints = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like, _complain)
         if self.layout.is_first:
             for complaint in complaints:
                 print(f"popgym-arcade: an older checkpoint is used: {complaint}", file=sys.stderr)
@@ -236,7 +241,8 @@ class _Training:
             yield []
             return
         steps = self.updates * self.algorithm.steps_per_update
-        written: list[logs.Log] = [logs.JsonLines(self.folder / run.METRICS, steps)]
+        lines = self.updates * self.config.num_seeds
+        written: list[logs.Log] = [logs.JsonLines(self.folder / run.METRICS, steps, lines)]
         if self.options.tensorboard:
             written.append(logs.TensorBoard(self.folder / run.TENSORBOARD, self.config.seeds, steps))
         if self.options.wandb:
@@ -287,6 +293,8 @@ class _Training:
                 bar.update(steps_per_update)
                 is_due = time.monotonic() - last_save > 60 * self.options.checkpoint_minutes
                 if self.layout.agree(is_due or bool(stopped)):
+                    for log in written:
+                        log.sync()
                     self.save()
                     last_save = time.monotonic()
                 if self.layout.agree(bool(stopped)):
@@ -297,7 +305,7 @@ class _Training:
         for seed, told in zip(self.config.seeds, every, strict=True):
             lost = [name for name, value in told.items() if name != "mean_return" and not math.isfinite(value)]
             if lost:
-                learners, meta, _ = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like)
+                learners, meta, _ = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like, _complain)
                 if self.layout.is_first:
                     self._write_models([learner.weights for learner in learners])
                 raise TrainingError(
@@ -316,7 +324,8 @@ class _Training:
         models = dict(zip(self.config.seeds, self._write_models(weights), strict=True))
         config, folder, episodes = self.config, self.folder, self.options.eval_episodes
         lines = logs.read(folder / run.METRICS)
-        files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
+        if lines:  # unless all are lost
+            files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
         if self.options.video:
             files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
         played = results.returns(models, config, config.partial, episodes, config.seed)
@@ -348,23 +357,49 @@ class _Recent:
         return f"return {sum(count * total for count, total in self._kept) / episodes:.3f}"
 
 
+def _complain(learners: list[Learner], meta: dict[str, Any]) -> str | None:
+    """Say what is wrong with the metadata of a checkpoint, if anything is."""
+    updates, seconds = meta.get("updates"), meta.get("seconds")
+    if type(updates) is not int or any(int(learner.updates) != updates for learner in learners):
+        return f"its metadata say {updates!r} updates, its learners {int(learners[0].updates)}"
+    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        return f"its metadata say that it took {seconds!r} seconds"
+    if not isinstance(meta.get("config"), dict):
+        return "its metadata lack the config"
+    return None
+
+
 def _keys(seeds: Any) -> jax.Array:
     return jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
 
 
 @contextmanager
+def _full_disk_explained(folder: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        what = f"{error.filename or folder} cannot be written: {error.strerror}"
+        raise OSError(f"{what}; make room, then train --resume {folder} goes on") from None
+
+
+@contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect signals that ask to stop, so that an update ends and a checkpoint is written; the second one stops at once."""
+    """Collect signals that ask to stop, so that an update ends and a checkpoint is written; Ctrl-C again stops at once."""
     came: list[int] = []
 
     def take(number: int, frame: Any) -> None:
-        if came:
+        # The others come twice by themselves: a shell and the system both tell of a lost terminal.
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
         came.append(number)
 
     # Python lets only the main thread take signals.
     is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    numbers = [signal.SIGINT, signal.SIGTERM] if is_main else []
+    if is_main and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, take) for number in numbers}
     try:
         yield came
