@@ -22,7 +22,7 @@ from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv, registe
 from tests.tiny import Tiny
 
 ENVS, STEPS = 3, 25
-NEXT, SAME = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
+NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -97,38 +97,71 @@ def test_seeds() -> None:
             env.reset(seed=wrong)
 
 
-@pytest.mark.parametrize("mode", [NEXT, SAME])
-def test_a_batch_does_what_gymnasium_does_with_single_environments(mode: AutoresetMode) -> None:
-    ours = ArcadeVectorEnv("Tiny", ENVS, obs_size=64, autoreset_mode=mode)
-    theirs = SyncVectorEnv([lambda: ArcadeEnv("Tiny", obs_size=64)] * ENVS, autoreset_mode=mode)
-    assert ours.metadata["autoreset_mode"] is mode
+@pytest.mark.parametrize("limit", [None, 6])
+@pytest.mark.parametrize("mode", [NEXT, SAME, DISABLED])
+def test_a_batch_does_what_gymnasium_does_with_single_environments(mode: AutoresetMode, limit: int | None) -> None:
+    env_id, options = "popgym_arcade/Tiny-v0", {"obs_size": 64, "max_episode_steps": limit}
+    ours = gymnasium.make_vec(env_id, ENVS, autoreset_mode=mode, **options)
+    theirs = SyncVectorEnv([lambda: gymnasium.make(env_id, **options)] * ENVS, autoreset_mode=mode)
+    assert isinstance(ours, ArcadeVectorEnv)
+    assert ours.metadata["autoreset_mode"] is ours.autoreset_mode is mode
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
     seen = [envs.reset(seed=7) for envs in (ours, theirs)]
     np.testing.assert_array_equal(seen[0][0], seen[1][0])
-    over = np.zeros(ENVS, bool)
+    ends = np.zeros(ENVS, int)
     for chosen in actions():
         (obs, *mine, infos), (their_obs, *others, their_infos) = ours.step(chosen), theirs.step(chosen)
         assert infos.keys() == their_infos.keys()
-        for value, other in zip(mine, others, strict=True):
-            # With resets in the same step keys go another way, so only first episodes are alike.
-            np.testing.assert_array_equal(value[~over], other[~over])
+        assert infos["score"].dtype == their_infos["score"].dtype == np.int32
+        assert_same([obs, *mine, infos["score"]], [their_obs, *others, their_infos["score"]])
+        done = mine[1] | mine[2]
+        ends += done
         if "final_obs" in infos:
-            done = mine[1] | mine[2]
             assert infos["final_obs"].dtype == their_infos["final_obs"].dtype == object
             for name in ("_final_obs", "_final_info", "_score"):
                 assert infos[name].dtype == their_infos[name].dtype
             np.testing.assert_array_equal(infos["_final_obs"], done)
             assert [frame is None for frame in infos["final_obs"]] == list(~done)
-            for number in np.flatnonzero(done & ~over):
+            for number in np.flatnonzero(done):
                 np.testing.assert_array_equal(infos["final_obs"][number], their_infos["final_obs"][number])
-                assert infos["final_info"]["score"][number] == their_infos["final_info"]["score"][number]
-        if mode is SAME:
-            over |= mine[1] | mine[2]
-        np.testing.assert_array_equal(obs[~over], their_obs[~over])
-        np.testing.assert_array_equal(infos["score"][~over], their_infos["score"][~over])
-    assert mode is NEXT or over.all()
+            assert infos["final_info"]["score"].dtype == their_infos["final_info"]["score"].dtype
+            np.testing.assert_array_equal(infos["final_info"]["score"], their_infos["final_info"]["score"])
+        if mode is DISABLED and done.any():
+            started, their_start = [envs.reset(options={"reset_mask": done.copy()}) for envs in (ours, theirs)]
+            np.testing.assert_array_equal(started[0], their_start[0])
+            np.testing.assert_array_equal(started[1]["score"][done], their_start[1]["score"][done])
+    assert np.all(ends > 1)
     ours.close()
+
+
+def test_resets_of_some() -> None:
+    envs, again = (ArcadeVectorEnv("Tiny", ENVS, obs_size=64, autoreset_mode="Disabled") for _ in range(2))
+    mask = np.array([True, False, False])
+    with pytest.raises(gymnasium.error.ResetNeeded, match="the first reset must start all"):
+        envs.reset(options={"reset_mask": mask})
+    frames, _ = envs.reset(seed=7)
+    *_, terminated, truncated, _ = envs.step([4, 0, 0])
+    np.testing.assert_array_equal(terminated | truncated, mask)
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"episodes have ended, \[0\]: call reset\(options="):
+        envs.step([0, 0, 0])
+    obs, _ = envs.reset(seed=7, options={"reset_mask": mask})
+    np.testing.assert_array_equal(obs[0], frames[0])
+    again.reset(seed=7)
+    for chosen in actions()[:5] % 4:  # the first plays its first episode anew, the others go on
+        obs, *_ = envs.step(chosen)
+        np.testing.assert_array_equal(obs[0], again.step(chosen)[0][0])
+    assert list(envs.state.time) == [5, 6, 6]
+    wrongs: tuple[Any, ...] = (~mask & mask, mask[:2], mask.astype(int), True)
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match=r"reset_mask must be bool\[3\], somewhere True, got"):
+            envs.reset(options={"reset_mask": wrong})
+    in_jax = ArcadeVectorEnv("Tiny", ENVS, obs_size=64, autoreset_mode="Disabled", arrays="jax")
+    in_jax.reset(seed=7)
+    *_, terminated, truncated, _ = in_jax.step(jnp.array([4, 0, 0]))
+    obs, _ = in_jax.reset(options={"reset_mask": terminated | truncated})
+    assert isinstance(obs, jax.Array)
+    assert list(in_jax.state.time) == [0, 1, 1]
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
@@ -207,13 +240,14 @@ def test_the_order_of_calls() -> None:
         ({"render_mode": "human"}, "render_mode must be None or one of"),
         ({"arrays": "torch"}, "arrays must be one of"),
         ({"num_envs": 0}, "num_envs must be at least 1"),
-        ({"autoreset_mode": "Disabled"}, "autoreset_mode must be one of"),
+        ({"autoreset_mode": "Never"}, "autoreset_mode must be one of"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         ArcadeVectorEnv(**{"env_id": "Tiny", "num_envs": 2, **options})
-    if not {"num_envs", "autoreset_mode"} & options.keys():
+    if not {"num_envs", "autoreset_mode", "max_episode_steps"} & options.keys():
         with pytest.raises(ValueError, match=complaint):
             ArcadeEnv(**{"env_id": "Tiny", **options})
 
@@ -223,6 +257,8 @@ def test_there_are_no_options_of_reset() -> None:
         env.reset(options={})
         with pytest.raises(ValueError, match="reset has no options"):
             env.reset(options={"level": 3})
+    with pytest.raises(TypeError, match="max_episode_steps must be None or an int"):
+        ArcadeVectorEnv("Tiny", 2, max_episode_steps="5")  # pyright: ignore[reportArgumentType]
 
 
 def test_params() -> None:
