@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import wrappers
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import batch_space
 
 import popgym_arcade
 from popgym_arcade import registration
+from popgym_arcade.adapters import gymnasium as adapter
 from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv, register_envs
 from tests.tiny import Tiny
 
@@ -72,6 +74,7 @@ def test_the_games_are_those_of_the_core() -> None:
     state = env.state
     np.testing.assert_array_equal(obs, core.get_obs(state))
     assert info == {"score": 0}
+    assert info["score"].dtype == np.int32
     for action in (3, 1, 4, 0):
         obs, reward, terminated, truncated, info = env.step(action)
         _, state, expected, _, ends = core.step_env(jax.random.key(0), state, action, params)
@@ -263,9 +266,41 @@ def test_there_are_no_options_of_reset() -> None:
 
 def test_params() -> None:
     _, params = popgym_arcade.make("Tiny")
-    env = ArcadeEnv("Tiny", obs_size=64, params=params.replace(max_steps_in_episode=2))
-    env.reset(seed=0)
-    assert [env.step(0)[3] for _ in range(2)] == [False, True]
+    short = params.replace(max_steps_in_episode=2)
+    for given in (short, {"max_steps_in_episode": 2}):
+        env = ArcadeEnv("Tiny", obs_size=64, params=given)
+        env.reset(seed=0)
+        assert [env.step(0)[3] for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize("kind", [ArcadeEnv, ArcadeVectorEnv])
+def test_wrong_params_are_refused_at_once(kind: Any) -> None:
+    with pytest.raises(ValueError, match="NavigatorEasy has the params max_steps_in_episode, .*, not clock"):
+        kind("NavigatorEasy", params={"clock": 3})
+    with pytest.raises(TypeError, match=r"params.max_steps_in_episode must be int32\[\], got 'long'"):
+        kind("NavigatorEasy", params={"max_steps_in_episode": "long"})
+    # Tetris' params have all that Skittles asks of its own, and are still another game's.
+    with pytest.raises(TypeError, match="params must be a Params, got TetrisParams"):
+        kind("SkittlesEasy", params=popgym_arcade.make("TetrisEasy")[1])
+
+
+@pytest.mark.parametrize("as_mapping", [False, True])
+def test_specs_survive_json(as_mapping: bool) -> None:
+    _, params = popgym_arcade.make("NavigatorEasy")
+    changes: dict[str, Any] = {"max_steps_in_episode": 9, "tnt_reward": -0.1}
+    options = {"obs_size": 64, "params": changes if as_mapping else params.replace(**changes)}
+    env: Any = gymnasium.make("popgym_arcade/NavigatorEasy-v0", **options)
+    envs: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v0", num_envs=2, autoreset_mode=SAME, **options)
+    again: Any = gymnasium.make(EnvSpec.from_json(env.spec.to_json())).unwrapped
+    batch: Any = gymnasium.make_vec(EnvSpec.from_json(envs.spec.to_json()))
+    assert (batch.num_envs, batch.autoreset_mode) == (2, SAME)
+    for one in (env.unwrapped, again, batch):
+        assert jax.tree.leaves(one.params) == jax.tree.leaves(
+            params.replace(max_steps_in_episode=9, tnt_reward=np.float32(-0.1))
+        )
+        assert one.spec.max_episode_steps == 9
+    limited: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v0", max_episode_steps=5, **options)
+    assert limited.spec.max_episode_steps == 5
 
 
 def test_the_spaces_of_a_big_batch_are_small() -> None:
@@ -289,6 +324,46 @@ def test_render(capsys: pytest.CaptureFixture[str]) -> None:
     silent.reset()
     with pytest.warns(UserWarning, match="nothing to render"):
         assert silent.render() is None
+
+
+def test_what_a_step_returns_is_fetched_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def count(*arrays: jax.Array) -> list[np.ndarray]:
+        fetched.append(len(arrays))
+        return fetch(*arrays)
+
+    fetch = adapter._fetched
+    monkeypatch.setattr(adapter, "_fetched", count)
+    env, envs = ArcadeEnv("Tiny", obs_size=64), ArcadeVectorEnv("Tiny", 2, obs_size=64)
+    for one, chosen in ((env, 0), (envs, np.zeros(2, int))):
+        one.reset(seed=0)
+        one.step(chosen)
+    assert fetched == [2, 5] * 2
+
+
+def test_gymnasiums_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    pygame = pytest.importorskip("pygame", reason="pygame-ce is not installed")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where matplotlib finds no display
+        from gymnasium.utils.play import play
+    env = gymnasium.make("popgym_arcade/Tiny-v0", obs_size=64, render_mode="rgb_array")
+
+    def event(kind: int, key: int) -> Any:
+        return pygame.event.Event(kind, key=key)
+
+    frames = iter(
+        [
+            [event(pygame.KEYDOWN, pygame.K_RIGHT)],
+            [event(pygame.KEYUP, pygame.K_RIGHT), event(pygame.KEYDOWN, pygame.K_SPACE)],
+            [event(pygame.KEYUP, pygame.K_SPACE), event(pygame.KEYDOWN, pygame.K_ESCAPE)],
+        ]
+    )
+    monkeypatch.setattr(pygame.event, "get", lambda: next(frames))
+    seen = []
+    play(env, fps=1000, seed=0, wait_on_player=True, callback=lambda *values: seen.append((values[2], values[4])))
+    assert seen == [(3, False), (4, True)]
 
 
 def test_wrappers_of_single_environments(tmp_path: pathlib.Path) -> None:

@@ -64,7 +64,7 @@ class _Specified:
         self._spec = spec
 
 
-class ArcadeEnv(_Specified, gymnasium.Env[Any, Any]):
+class ArcadeEnv(_Specified, gymnasium.Env[Any, Any]):  # pyright: ignore[reportIncompatibleVariableOverride]
     """One game in one view.
 
     Args:
@@ -124,7 +124,7 @@ class ArcadeEnv(_Specified, gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         _check_options(options)
         if seed is not None or self._stream is None:
-            self._stream = _words(_drawn_seed(self.np_random) if seed is None else seed), np.uint32(0)
+            self._stream = _words(seed, self.np_random), np.uint32(0)
         self._stream, self.state, obs = _start(self.game, self._stream, self.params)
         self._is_over = False
         frame, score = _fetched(obs, self.state.score)
@@ -167,7 +167,7 @@ class ArcadeEnv(_Specified, gymnasium.Env[Any, Any]):
         return frame.copy() if self._in_numpy else obs
 
 
-class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):
+class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):  # pyright: ignore[reportIncompatibleVariableOverride]
     """A batch of one game that steps in one compiled call.
 
     Args:
@@ -292,9 +292,10 @@ class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):
         actions = self._checked(actions)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             return self._step_and_reset(actions)
-        if self.autoreset_mode is AutoresetMode.DISABLED and (over := np.asarray(self._is_over)).any():
+        if self.autoreset_mode is AutoresetMode.DISABLED and np.asarray(self._is_over).any():
+            ended = np.flatnonzero(self._is_over)
             raise gymnasium.error.ResetNeeded(
-                f'episodes have ended, {np.flatnonzero(over)}: call reset(options={{"reset_mask": terminations | truncations}})'
+                f'episodes have ended, {ended}: call reset(options={{"reset_mask": terminations | truncations}})'
             )
         self._streams, self.state, self._is_over, *rest = _next_step(
             self.game, self._streams, self.state, self._is_over, actions, self.params, self._limit
@@ -343,13 +344,12 @@ class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):
     def _seed(self, seeds: Sequence[int | None], chosen: np.ndarray) -> None:
         """Give new streams to those chosen that have a seed, and random ones to those that have none yet."""
         first = self._streams is None
-        news = [number for number in np.flatnonzero(chosen) if first or seeds[number] is not None]
+        news = [number for number in np.flatnonzero(chosen).tolist() if first or seeds[number] is not None]
         if not news:
             return
-        drawn = [_drawn_seed(self.np_random) if seeds[number] is None else seeds[number] for number in news]
         empty = np.zeros((self.num_envs, 2), np.uint32), np.zeros(self.num_envs, np.uint32)
         words, numbers = empty if first else map(np.array, self._streams)
-        words[news], numbers[news] = np.stack([_words(one) for one in drawn]), 0
+        words[news], numbers[news] = np.stack([_words(seeds[number], self.np_random) for number in news]), 0
         self._streams = words, numbers
 
     def _checked(self, actions: Any) -> Any:
@@ -468,7 +468,7 @@ def _select(condition: jax.Array, new: Any, old: Any) -> Any:
 
 def _fetched(*arrays: jax.Array) -> list[np.ndarray]:
     """Bring arrays to the processor, together: on an accelerator all are under way before one is waited for."""
-    if arrays[0].device.platform != "cpu":
+    if next(iter(arrays[0].devices())).platform != "cpu":
         for one in arrays:
             one.copy_to_host_async()
     return [np.asarray(one) for one in arrays]
@@ -490,15 +490,13 @@ def _draw_into(env: Environment[Any, Any], states: Any, chosen: jax.Array) -> ja
     return jnp.zeros((len(states.time), *frames.shape[1:]), frames.dtype).at[chosen].set(frames)
 
 
-def _words(seed: int) -> np.ndarray:
-    """Return the words of a key, uint32[2], for a seed, any integer from 0."""
+def _words(seed: int | None, generator: np.random.Generator) -> np.ndarray:
+    """Return the words of a key, uint32[2], for a seed, any integer from 0; None draws one."""
+    if seed is None:
+        seed = int(generator.integers(1 << 63))
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seeds must be integers from 0, got {seed!r}")
     return np.random.SeedSequence(int(seed)).generate_state(2)
-
-
-def _drawn_seed(generator: np.random.Generator) -> int:
-    return int(generator.integers(1 << 63))
 
 
 def _spaces(env: Environment[Any, Any]) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Discrete]:
