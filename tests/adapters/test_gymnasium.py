@@ -3,7 +3,6 @@
 import copy
 import pathlib
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -18,22 +17,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import batch_space
 
 import popgym_arcade
-from popgym_arcade import registration
 from popgym_arcade.adapters import gymnasium as adapter
-from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv, register_envs
-from tests.tiny import Tiny
+from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv
+
+pytestmark = pytest.mark.usefixtures("tiny_is_registered")
 
 ENVS, STEPS = 3, 25
 NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
-
-
-@pytest.fixture(autouse=True, scope="module")
-def tiny() -> Iterator[None]:
-    """Register a game that compiles quickly; an action of 4 ends it, and the clock does after ten steps."""
-    popgym_arcade.register("Tiny", Tiny)
-    register_envs()
-    yield
-    del registration._constructors["Tiny"], gymnasium.registry["popgym_arcade/Tiny-v0"]
 
 
 def actions(seed: int = 0) -> np.ndarray:
@@ -443,12 +433,16 @@ def test_torch() -> None:
     assert single.step(torch.tensor(1))[0].shape == (64, 64, 3)
 
 
-def test_stable_baselines3() -> None:
-    sb3 = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 (and torch) is not installed")
-    checker = pytest.importorskip("stable_baselines3.common.env_checker")
-
-    env = gymnasium.make("popgym_arcade/NavigatorEasy-v0", partial_obs=True, obs_size=64)
-    checker.check_env(env.unwrapped)
-    model = sb3.PPO("CnnPolicy", env, n_steps=32, batch_size=16, n_epochs=1, device="cpu", seed=0)
-    model.learn(64)
-    assert model.num_timesteps == 64
+@pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
+def test_torchrl(mode: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of torch's own modules
+        libs = pytest.importorskip("torchrl.envs", reason="TorchRL (and torch) is not installed")
+        utils = pytest.importorskip("torchrl.envs.utils")
+        envs = gymnasium.make_vec("popgym_arcade/Tiny-v0", num_envs=2, obs_size=64, autoreset_mode=mode)
+        wrapped = libs.GymWrapper(envs)
+        utils.check_env_specs(wrapped)
+        played = wrapped.rollout(STEPS, break_when_any_done=False)
+    assert played.shape == (2, STEPS)
+    assert played["next", "done"].any(1).all()
+    wrapped.close()
