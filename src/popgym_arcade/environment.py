@@ -233,6 +233,11 @@ class Environment(abc.ABC, Generic[S, P]):
         """The number of actions, 5 in every game."""
         return len(ACTIONS)
 
+    @property
+    def max_steps_in_episode(self) -> int:
+        """The clock of the default params: an episode is truncated after this many steps."""
+        return int(self.default_params.max_steps_in_episode)
+
     def action_space(self, params: P | None = None) -> spaces.Discrete:
         """Return `Discrete(5)`, the same for all games."""
         return spaces.Discrete(self.num_actions)
@@ -340,7 +345,7 @@ class Environment(abc.ABC, Generic[S, P]):
         default = self.default_params
         if params is None:
             return default
-        if not isinstance(params, type(default)):
+        if type(params) is not type(default):
             raise TypeError(f"params must be a {type(default).__name__}, got {type(params).__name__}")
         checked = {}
         for name, wanted in vars(default).items():

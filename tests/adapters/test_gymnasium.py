@@ -3,7 +3,6 @@
 import copy
 import pathlib
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -12,26 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import wrappers
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import batch_space
 
 import popgym_arcade
-from popgym_arcade import registration
-from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv, register_envs
-from tests.tiny import Tiny
+from popgym_arcade.adapters import gymnasium as adapter
+from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv
+
+pytestmark = pytest.mark.usefixtures("tiny_is_registered")
 
 ENVS, STEPS = 3, 25
-NEXT, SAME = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
-
-
-@pytest.fixture(autouse=True, scope="module")
-def tiny() -> Iterator[None]:
-    """Register a game that compiles quickly; an action of 4 ends it, and the clock does after ten steps."""
-    popgym_arcade.register("Tiny", Tiny)
-    register_envs()
-    yield
-    del registration._constructors["Tiny"], gymnasium.registry["popgym_arcade/Tiny-v0"]
+NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 
 
 def actions(seed: int = 0) -> np.ndarray:
@@ -72,6 +64,7 @@ def test_the_games_are_those_of_the_core() -> None:
     state = env.state
     np.testing.assert_array_equal(obs, core.get_obs(state))
     assert info == {"score": 0}
+    assert info["score"].dtype == np.int32
     for action in (3, 1, 4, 0):
         obs, reward, terminated, truncated, info = env.step(action)
         _, state, expected, _, ends = core.step_env(jax.random.key(0), state, action, params)
@@ -97,38 +90,71 @@ def test_seeds() -> None:
             env.reset(seed=wrong)
 
 
-@pytest.mark.parametrize("mode", [NEXT, SAME])
-def test_a_batch_does_what_gymnasium_does_with_single_environments(mode: AutoresetMode) -> None:
-    ours = ArcadeVectorEnv("Tiny", ENVS, obs_size=64, autoreset_mode=mode)
-    theirs = SyncVectorEnv([lambda: ArcadeEnv("Tiny", obs_size=64)] * ENVS, autoreset_mode=mode)
-    assert ours.metadata["autoreset_mode"] is mode
+@pytest.mark.parametrize("limit", [None, 6])
+@pytest.mark.parametrize("mode", [NEXT, SAME, DISABLED])
+def test_a_batch_does_what_gymnasium_does_with_single_environments(mode: AutoresetMode, limit: int | None) -> None:
+    env_id, options = "popgym_arcade/Tiny-v0", {"obs_size": 64, "max_episode_steps": limit}
+    ours = gymnasium.make_vec(env_id, ENVS, autoreset_mode=mode, **options)
+    theirs = SyncVectorEnv([lambda: gymnasium.make(env_id, **options)] * ENVS, autoreset_mode=mode)
+    assert isinstance(ours, ArcadeVectorEnv)
+    assert ours.metadata["autoreset_mode"] is ours.autoreset_mode is mode
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
     seen = [envs.reset(seed=7) for envs in (ours, theirs)]
     np.testing.assert_array_equal(seen[0][0], seen[1][0])
-    over = np.zeros(ENVS, bool)
+    ends = np.zeros(ENVS, int)
     for chosen in actions():
         (obs, *mine, infos), (their_obs, *others, their_infos) = ours.step(chosen), theirs.step(chosen)
         assert infos.keys() == their_infos.keys()
-        for value, other in zip(mine, others, strict=True):
-            # With resets in the same step keys go another way, so only first episodes are alike.
-            np.testing.assert_array_equal(value[~over], other[~over])
+        assert infos["score"].dtype == their_infos["score"].dtype == np.int32
+        assert_same([obs, *mine, infos["score"]], [their_obs, *others, their_infos["score"]])
+        done = mine[1] | mine[2]
+        ends += done
         if "final_obs" in infos:
-            done = mine[1] | mine[2]
             assert infos["final_obs"].dtype == their_infos["final_obs"].dtype == object
             for name in ("_final_obs", "_final_info", "_score"):
                 assert infos[name].dtype == their_infos[name].dtype
             np.testing.assert_array_equal(infos["_final_obs"], done)
             assert [frame is None for frame in infos["final_obs"]] == list(~done)
-            for number in np.flatnonzero(done & ~over):
+            for number in np.flatnonzero(done):
                 np.testing.assert_array_equal(infos["final_obs"][number], their_infos["final_obs"][number])
-                assert infos["final_info"]["score"][number] == their_infos["final_info"]["score"][number]
-        if mode is SAME:
-            over |= mine[1] | mine[2]
-        np.testing.assert_array_equal(obs[~over], their_obs[~over])
-        np.testing.assert_array_equal(infos["score"][~over], their_infos["score"][~over])
-    assert mode is NEXT or over.all()
+            assert infos["final_info"]["score"].dtype == their_infos["final_info"]["score"].dtype
+            np.testing.assert_array_equal(infos["final_info"]["score"], their_infos["final_info"]["score"])
+        if mode is DISABLED and done.any():
+            started, their_start = [envs.reset(options={"reset_mask": done.copy()}) for envs in (ours, theirs)]
+            np.testing.assert_array_equal(started[0], their_start[0])
+            np.testing.assert_array_equal(started[1]["score"][done], their_start[1]["score"][done])
+    assert np.all(ends > 1)
     ours.close()
+
+
+def test_resets_of_some() -> None:
+    envs, again = (ArcadeVectorEnv("Tiny", ENVS, obs_size=64, autoreset_mode="Disabled") for _ in range(2))
+    mask = np.array([True, False, False])
+    with pytest.raises(gymnasium.error.ResetNeeded, match="the first reset must start all"):
+        envs.reset(options={"reset_mask": mask})
+    frames, _ = envs.reset(seed=7)
+    *_, terminated, truncated, _ = envs.step([4, 0, 0])
+    np.testing.assert_array_equal(terminated | truncated, mask)
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"episodes have ended, \[0\]: call reset\(options="):
+        envs.step([0, 0, 0])
+    obs, _ = envs.reset(seed=7, options={"reset_mask": mask})
+    np.testing.assert_array_equal(obs[0], frames[0])
+    again.reset(seed=7)
+    for chosen in actions()[:5] % 4:  # the first plays its first episode anew, the others go on
+        obs, *_ = envs.step(chosen)
+        np.testing.assert_array_equal(obs[0], again.step(chosen)[0][0])
+    assert list(envs.state.time) == [5, 6, 6]
+    wrongs: tuple[Any, ...] = (~mask & mask, mask[:2], mask.astype(int), True)
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match=r"reset_mask must be bool\[3\], somewhere True, got"):
+            envs.reset(options={"reset_mask": wrong})
+    in_jax = ArcadeVectorEnv("Tiny", ENVS, obs_size=64, autoreset_mode="Disabled", arrays="jax")
+    in_jax.reset(seed=7)
+    *_, terminated, truncated, _ = in_jax.step(jnp.array([4, 0, 0]))
+    obs, _ = in_jax.reset(options={"reset_mask": terminated | truncated})
+    assert isinstance(obs, jax.Array)
+    assert list(in_jax.state.time) == [0, 1, 1]
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
@@ -207,13 +233,14 @@ def test_the_order_of_calls() -> None:
         ({"render_mode": "human"}, "render_mode must be None or one of"),
         ({"arrays": "torch"}, "arrays must be one of"),
         ({"num_envs": 0}, "num_envs must be at least 1"),
-        ({"autoreset_mode": "Disabled"}, "autoreset_mode must be one of"),
+        ({"autoreset_mode": "Never"}, "autoreset_mode must be one of"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         ArcadeVectorEnv(**{"env_id": "Tiny", "num_envs": 2, **options})
-    if not {"num_envs", "autoreset_mode"} & options.keys():
+    if not {"num_envs", "autoreset_mode", "max_episode_steps"} & options.keys():
         with pytest.raises(ValueError, match=complaint):
             ArcadeEnv(**{"env_id": "Tiny", **options})
 
@@ -223,13 +250,47 @@ def test_there_are_no_options_of_reset() -> None:
         env.reset(options={})
         with pytest.raises(ValueError, match="reset has no options"):
             env.reset(options={"level": 3})
+    with pytest.raises(TypeError, match="max_episode_steps must be None or an int"):
+        ArcadeVectorEnv("Tiny", 2, max_episode_steps="5")  # pyright: ignore[reportArgumentType]
 
 
 def test_params() -> None:
     _, params = popgym_arcade.make("Tiny")
-    env = ArcadeEnv("Tiny", obs_size=64, params=params.replace(max_steps_in_episode=2))
-    env.reset(seed=0)
-    assert [env.step(0)[3] for _ in range(2)] == [False, True]
+    short = params.replace(max_steps_in_episode=2)
+    for given in (short, {"max_steps_in_episode": 2}):
+        env = ArcadeEnv("Tiny", obs_size=64, params=given)
+        env.reset(seed=0)
+        assert [env.step(0)[3] for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize("kind", [ArcadeEnv, ArcadeVectorEnv])
+def test_wrong_params_are_refused_at_once(kind: Any) -> None:
+    with pytest.raises(ValueError, match="NavigatorEasy has the params max_steps_in_episode, .*, not clock"):
+        kind("NavigatorEasy", params={"clock": 3})
+    with pytest.raises(TypeError, match=r"params.max_steps_in_episode must be int32\[\], got 'long'"):
+        kind("NavigatorEasy", params={"max_steps_in_episode": "long"})
+    # Tetris' params have all that Skittles asks of its own, and are still another game's.
+    with pytest.raises(TypeError, match="params must be a Params, got TetrisParams"):
+        kind("SkittlesEasy", params=popgym_arcade.make("TetrisEasy")[1])
+
+
+@pytest.mark.parametrize("as_mapping", [False, True])
+def test_specs_survive_json(as_mapping: bool) -> None:
+    _, params = popgym_arcade.make("NavigatorEasy")
+    changes: dict[str, Any] = {"max_steps_in_episode": 9, "tnt_reward": -0.1}
+    options = {"obs_size": 64, "params": changes if as_mapping else params.replace(**changes)}
+    env: Any = gymnasium.make("popgym_arcade/NavigatorEasy-v0", **options)
+    envs: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v0", num_envs=2, autoreset_mode=SAME, **options)
+    again: Any = gymnasium.make(EnvSpec.from_json(env.spec.to_json())).unwrapped
+    batch: Any = gymnasium.make_vec(EnvSpec.from_json(envs.spec.to_json()))
+    assert (batch.num_envs, batch.autoreset_mode) == (2, SAME)
+    for one in (env.unwrapped, again, batch):
+        assert jax.tree.leaves(one.params) == jax.tree.leaves(
+            params.replace(max_steps_in_episode=9, tnt_reward=np.float32(-0.1))
+        )
+        assert one.spec.max_episode_steps == 9
+    limited: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v0", max_episode_steps=5, **options)
+    assert limited.spec.max_episode_steps == 5
 
 
 def test_the_spaces_of_a_big_batch_are_small() -> None:
@@ -253,6 +314,46 @@ def test_render(capsys: pytest.CaptureFixture[str]) -> None:
     silent.reset()
     with pytest.warns(UserWarning, match="nothing to render"):
         assert silent.render() is None
+
+
+def test_what_a_step_returns_is_fetched_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def count(*arrays: jax.Array) -> list[np.ndarray]:
+        fetched.append(len(arrays))
+        return fetch(*arrays)
+
+    fetch = adapter._fetched
+    monkeypatch.setattr(adapter, "_fetched", count)
+    env, envs = ArcadeEnv("Tiny", obs_size=64), ArcadeVectorEnv("Tiny", 2, obs_size=64)
+    for one, chosen in ((env, 0), (envs, np.zeros(2, int))):
+        one.reset(seed=0)
+        one.step(chosen)
+    assert fetched == [2, 5] * 2
+
+
+def test_gymnasiums_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    pygame = pytest.importorskip("pygame", reason="pygame-ce is not installed")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where matplotlib finds no display
+        from gymnasium.utils.play import play
+    env = gymnasium.make("popgym_arcade/Tiny-v0", obs_size=64, render_mode="rgb_array")
+
+    def event(kind: int, key: int) -> Any:
+        return pygame.event.Event(kind, key=key)
+
+    frames = iter(
+        [
+            [event(pygame.KEYDOWN, pygame.K_RIGHT)],
+            [event(pygame.KEYUP, pygame.K_RIGHT), event(pygame.KEYDOWN, pygame.K_SPACE)],
+            [event(pygame.KEYUP, pygame.K_SPACE), event(pygame.KEYDOWN, pygame.K_ESCAPE)],
+        ]
+    )
+    monkeypatch.setattr(pygame.event, "get", lambda: next(frames))
+    seen = []
+    play(env, fps=1000, seed=0, wait_on_player=True, callback=lambda *values: seen.append((values[2], values[4])))
+    assert seen == [(3, False), (4, True)]
 
 
 def test_wrappers_of_single_environments(tmp_path: pathlib.Path) -> None:
@@ -332,12 +433,16 @@ def test_torch() -> None:
     assert single.step(torch.tensor(1))[0].shape == (64, 64, 3)
 
 
-def test_stable_baselines3() -> None:
-    sb3 = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 (and torch) is not installed")
-    checker = pytest.importorskip("stable_baselines3.common.env_checker")
-
-    env = gymnasium.make("popgym_arcade/NavigatorEasy-v0", partial_obs=True, obs_size=64)
-    checker.check_env(env.unwrapped)
-    model = sb3.PPO("CnnPolicy", env, n_steps=32, batch_size=16, n_epochs=1, device="cpu", seed=0)
-    model.learn(64)
-    assert model.num_timesteps == 64
+@pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
+def test_torchrl(mode: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of torch's own modules
+        libs = pytest.importorskip("torchrl.envs", reason="TorchRL (and torch) is not installed")
+        utils = pytest.importorskip("torchrl.envs.utils")
+        envs = gymnasium.make_vec("popgym_arcade/Tiny-v0", num_envs=2, obs_size=64, autoreset_mode=mode)
+        wrapped = libs.GymWrapper(envs)
+        utils.check_env_specs(wrapped)
+        played = wrapped.rollout(STEPS, break_when_any_done=False)
+    assert played.shape == (2, STEPS)
+    assert played["next", "done"].any(1).all()
+    wrapped.close()
