@@ -88,7 +88,7 @@ def _search(env_id: str, seed: int, iterations: int, episodes: int) -> None:
         kept |= new if judged[0] > judged[1] else old
         print(f"{env_id}, {name}: found {judged[0]:.4f}, before {judged[1]:.4f}, {time.monotonic() - began:.0f} s")
         file = io.BytesIO()
-        np.savez_compressed(file, **kept)
+        np.savez_compressed(file, allow_pickle=False, **kept)
         files.write_whole(path, file.getvalue())
 
 
@@ -158,7 +158,7 @@ def _statistics(played: experts.Episode) -> dict[str, float]:
         high=totals.mean() + error,
         lowest=totals.min(),
         highest=totals.max(),
-        mean_length=np.mean(played.length),
+        mean_length=float(np.mean(played.length)),
         episodes=len(totals),
     )
     return {name: round(float(value), 5) for name, value in found._asdict().items()} | {"episodes": len(totals)}

@@ -236,7 +236,7 @@ class Environment(abc.ABC, Generic[S, P]):
     @property
     def max_steps_in_episode(self) -> int:
         """The clock of the default params: an episode is truncated after this many steps."""
-        return int(self.default_params.max_steps_in_episode)
+        return int(np.asarray(self.default_params.max_steps_in_episode))
 
     def action_space(self, params: P | None = None) -> spaces.Discrete:
         """Return `Discrete(5)`, the same for all games."""

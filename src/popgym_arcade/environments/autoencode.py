@@ -136,7 +136,7 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
             card=card_table.card_at(state.deck, state.watched),
             choice=state.choice,
             history=jnp.where((order <= state.watched) & shown, state.deck.astype(jnp.int32), card_table.NONE),
-            crossed=(order >= self.cards - state.played) & shown,
+            crossed=(self.cards - state.played <= order) & shown,
         )
 
     def draw(self, state: AutoEncodeState) -> jax.Array:

@@ -187,7 +187,8 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
 
 
 def _step_reward(params: NavigatorParams) -> jax.Array:
-    return params.clock_reward / jnp.maximum(jnp.asarray(params.max_steps_in_episode, jnp.float32), 1.0)
+    clock = jnp.maximum(jnp.asarray(params.max_steps_in_episode, jnp.float32), 1.0)
+    return jnp.asarray(params.clock_reward, jnp.float32) / clock
 
 
 def _glyphs(size: int) -> Sequence[np.ndarray]:

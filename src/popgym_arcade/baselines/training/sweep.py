@@ -115,7 +115,7 @@ class Sweep:
                     f"{len(means)} of {len(folders)}",
                     f"{np.mean(means):.3f}" if means else "",
                     f"{error:.3f}" if len(means) > 1 else "",
-                    scores.told(env, np.mean(means), partial_obs=partial) if means else "",
+                    scores.told(env, float(np.mean(means)), partial_obs=partial) if means else "",
                     f"{np.mean([_progress(folder) for folder in folders]):.0%}",
                 ]
             )
