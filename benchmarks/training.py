@@ -28,10 +28,13 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import peer
 
 from popgym_arcade import files, speed, terminal
-from popgym_arcade.baselines.algorithm import Learner
+from popgym_arcade.baselines.algorithm import Task
+from popgym_arcade.baselines.collect import collect
+from popgym_arcade.baselines.evaluate import greedy
 from popgym_arcade.baselines.model.memory import count_parameters
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training.config import SMALL, Config
@@ -135,19 +138,22 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
     network: Any = config.make_network(0)
     if way.two_networks:
         network = TwoNetworks(network, config.make_network(1))
-    key = jax.random.key(0)
-    learner = jax.jit(lambda: algorithm.start(network, env, params, key))()
+    weights, structure = eqx.partition(network, eqx.is_inexact_array)
+    task = Task(env, params, structure, jax.random.key(0))
+    learner = jax.jit(lambda: algorithm.init(weights, task))()
 
     start = time.perf_counter()
-    update = jax.jit(algorithm.make_update(network, env, params, key), donate_argnums=0).lower(learner).compile()
+    update = jax.jit(lambda learner: algorithm.update(learner, task), donate_argnums=0).lower(learner).compile()
     compile_seconds = time.perf_counter() - start
     seconds, cpu_seconds, learner = repeat(update, learner, options.seconds)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    structure = eqx.filter(network, eqx.is_inexact_array, inverse=True)
-
-    def play(learner: Learner) -> tuple[Learner, Any]:
-        actors, rollout = algorithm.play_on(eqx.combine(learner.weights, structure), env, params, key, learner)
+    def play(learner: Any) -> tuple[Any, Any]:
+        keys = task.env_keys(learner.updates, algorithm.num_envs)
+        value: Any = (lambda output: output[1]) if way.algorithm == "ppo" else jnp.max
+        actors, rollout = collect(
+            task.network(learner.params), task, greedy, value, learner.actors, keys, algorithm.num_steps
+        )
         return learner._replace(actors=actors, updates=learner.updates + 1), rollout
 
     collecting, _, _ = repeat(jax.jit(play, donate_argnums=0).lower(learner).compile(), learner, options.seconds / 4)
@@ -175,7 +181,7 @@ def make_config(way: Way, options: argparse.Namespace) -> Config[Any]:
     return configs.from_dict(settings | {"burn_in": 0})
 
 
-def repeat(function: Callable[[Learner], tuple[Learner, Any]], learner: Learner, seconds: float) -> tuple[float, float, Any]:
+def repeat(function: Callable[[Any], tuple[Any, Any]], learner: Any, seconds: float) -> tuple[float, float, Any]:
     """Call a compiled function again and again: (median of the seconds of a call, of all cores', the last learner)."""
     durations: list[tuple[float, float]] = []
     begin = time.perf_counter()

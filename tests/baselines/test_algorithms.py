@@ -8,16 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from popgym_arcade.baselines.algorithm import Shard, Task
 from popgym_arcade.baselines.dqn import DQN
-from popgym_arcade.baselines.evaluate import evaluate
+from popgym_arcade.baselines.evaluate import evaluate, greedy
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
+from popgym_arcade.baselines.q_learning import epsilon_greedy
 from tests.tiny import Tiny
 
 SIZE = 32
 PQN_SETTINGS = {"learning_rate": 3e-3, "last_learning_rate": 3e-4, "total_timesteps": 60_000}
 PPO_SETTINGS = {"learning_rate": 3e-3, "total_timesteps": 60_000}
-SHARED: dict[str, Any] = {"num_envs": 16, "num_steps": 40, "epochs": 4, "minibatches": 4, "discount": 0.9}
+SHARED: dict[str, Any] = {"num_envs": 16, "num_steps": 40, "epochs": 4, "minibatches": 4, "gamma": 0.9}
 
 
 class Network(eqx.Module):
@@ -52,28 +54,29 @@ class Network(eqx.Module):
         return state, (output[:, :5], output[:, 5]) if self.is_critic else output
 
 
+def begin(algorithm: Any, env: Any, network: Network, key: jax.Array) -> tuple[Any, Task]:
+    """A learner, and what it learns."""
+    params, structure = eqx.partition(network, eqx.is_inexact_array)
+    task = Task(env, env.default_params, structure, key)
+    return algorithm.init(params, task), task
+
+
 def train(algorithm: Any, partial_obs: bool, has_memory: bool, updates: int, seed: int = 0) -> Any:
     env = Tiny(partial_obs=partial_obs, obs_size=64)
     network = Network(jax.random.key(seed), has_memory, isinstance(algorithm, PPO))
-    key = jax.random.key(seed + 1)
-    learner = algorithm.start(network, env, env.default_params, key)
-    update = jax.jit(algorithm.make_update(network, env, env.default_params, key), donate_argnums=0)
+    learner, task = begin(algorithm, env, network, jax.random.key(seed + 1))
+    update = jax.jit(lambda learner: algorithm.update(learner, task), donate_argnums=0)
     metrics: dict[str, Any] = {}
     for _ in range(updates):
         learner, metrics = update(learner)
-    return env, network, learner, metrics
+    return task, learner, metrics
 
 
-def greedy_return(env: Any, network: Any, learner: Any) -> float:
+def greedy_return(task: Task, learner: Any) -> float:
     """The mean return of the trained network's best actions."""
-    network = eqx.combine(learner.weights, network)
-
-    def act(key: jax.Array, output: Any) -> Any:
-        scores = output[0] if isinstance(output, tuple) else output
-        return jnp.argmax(scores).astype(jnp.int32), None
-
-    played = jax.jit(lambda key: evaluate(network, env, env.default_params, act, key, 64))(jax.random.key(9))
-    return float(played.total.mean())
+    network = task.network(learner.params)
+    play = jax.jit(lambda key: evaluate(network, task.env, task.env_params, greedy, key, 64))
+    return float(play(jax.random.key(9)).total.mean())
 
 
 DQN_SETTINGS = PQN_SETTINGS | {"replay_size": 20_000}
@@ -97,8 +100,8 @@ def test_learning(algorithm: Any, case: tuple[bool, bool]) -> None:
     partial_obs, has_memory = case
     # Without memory the arrow is known in the first frame alone; what is guessed then is right once in four times.
     low, high = {MDP: (0.99, 1.01), MEMORY: (0.95, 1.01), NONE: (0.2, 0.5)}[case]
-    env, network, learner, metrics = train(algorithm, partial_obs, has_memory, updates=90)
-    reached = greedy_return(env, network, learner)
+    task, learner, metrics = train(algorithm, partial_obs, has_memory, updates=90)
+    reached = greedy_return(task, learner)
     assert low <= reached <= high, (reached, metrics)
 
 
@@ -106,9 +109,8 @@ def test_an_update_is_a_function_of_its_learner() -> None:
     algorithm = PQN(**SHARED)
     env = Tiny(partial_obs=True, obs_size=64)
     network = Network(jax.random.key(0), True, False)
-    key = jax.random.key(1)
-    update = jax.jit(algorithm.make_update(network, env, env.default_params, key))
-    begun = algorithm.start(network, env, env.default_params, key)
+    begun, task = begin(algorithm, env, network, jax.random.key(1))
+    update = jax.jit(lambda learner: algorithm.update(learner, task))
     learner, _ = update(begun)
     jax.tree.map(np.testing.assert_array_equal, update(learner), update(learner))
     again, _ = update(update(begun)[0])
@@ -122,9 +124,7 @@ def test_several_seeds_train_in_one_program() -> None:
     keys = jax.random.split(jax.random.key(0), 3)
 
     def run(key: jax.Array) -> Any:
-        network = Network(key, True, True)
-        learner = algorithm.start(network, env, env.default_params, key)
-        return algorithm.make_update(network, env, env.default_params, key)(learner)[0].weights
+        return algorithm.update(*begin(algorithm, env, Network(key, True, True), key))[0].params
 
     together = jax.jit(jax.vmap(run))(keys)
     alone = jax.jit(run)(keys[1])
@@ -137,14 +137,13 @@ def test_schedules_count_environment_steps() -> None:
     q = jnp.array([0.0, 0, 0, 0, 1])
     keys = jax.random.split(jax.random.key(0), 4000)
     for steps, share in ((0, 1.0), (500, 0.525), (1000, 0.05), (5000, 0.05)):
-        actions = jax.vmap(lambda key, steps=steps: algorithm.act(key, q, jnp.int32(steps))[0])(keys)
+        epsilon = algorithm.epsilon_at(jnp.int32(steps))
+        actions = jax.vmap(lambda key, epsilon=epsilon: epsilon_greedy(key, q, epsilon))(keys)
         assert np.mean(np.asarray(actions) != 4) == pytest.approx(0.8 * share, abs=0.03)
 
 
 @pytest.mark.parametrize(("has_memory", "complaint"), [(True, "num_envs, as"), (False, "num_envs \\* num_steps")])
 def test_minibatches_of_one_size(has_memory: bool, complaint: str) -> None:
-    env = Tiny(obs_size=64)
     algorithm = PQN(**{**SHARED, "num_envs": 6, "num_steps": 7})
-    network = Network(jax.random.key(0), has_memory, False)
     with pytest.raises(ValueError, match=f"{complaint}.* must be a multiple of minibatches"):
-        algorithm.start(network, env, env.default_params, jax.random.key(0))
+        algorithm.check(Network(jax.random.key(0), has_memory, False), Shard())

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from popgym_arcade.baselines.collect import begin, collect
+from popgym_arcade.baselines.algorithm import Task
+from popgym_arcade.baselines.collect import collect, start_episodes
 from tests.tiny import Tiny
 
 ENVS, STEPS = 3, 40
@@ -43,8 +44,8 @@ def played() -> Any:
     @jax.jit
     def run(keys: jax.Array) -> Any:
         network = Recorder()
-        actors = begin(network, env, env.default_params, jax.random.split(jax.random.key(0), ENVS))
-        return collect(network, env, env.default_params, act, value, actors, keys, STEPS)
+        actors = start_episodes(network, env, env.default_params, jax.random.split(jax.random.key(0), ENVS))
+        return collect(network, Task(env, env.default_params, None, keys[0]), act, value, actors, keys, STEPS)
 
     return env, jax.device_get(run(keys))
 
@@ -57,37 +58,38 @@ def test_what_is_kept_belongs_together(played: Any) -> None:
     np.testing.assert_array_equal(rollout.start[1:], done[:-1])
     np.testing.assert_array_equal(after.start, done[-1])
     np.testing.assert_array_equal(rollout.last_action[1:], rollout.action[:-1])
-    np.testing.assert_array_equal(rollout.kept["sum"], rollout.obs.astype(np.float64).sum((2, 3, 4)))
+    np.testing.assert_array_equal(rollout.log_prob["sum"], rollout.obs.astype(np.float64).sum((2, 3, 4)))
 
     count, total = np.zeros(ENVS, int), np.zeros(ENVS)
     for t in range(STEPS):
         count = np.where(rollout.start[t], 0, count) + 1  # the memory is reset by the end that precedes the frame
         total = np.where(rollout.start[t], 0, total) + rollout.reward[t]
-        np.testing.assert_array_equal(rollout.kept["count"][t], count)
-        np.testing.assert_allclose(rollout.total[t], total, atol=1e-6)
+        np.testing.assert_array_equal(rollout.log_prob["count"][t], count)
+        np.testing.assert_allclose(rollout.episode_return[t], total, atol=1e-6)
     np.testing.assert_array_equal(after.memory, count)
 
 
 def test_values_of_what_follows(played: Any) -> None:
     env, (_, rollout) = played
     goes_on = ~(rollout.terminated | rollout.truncated)[:-1]
-    np.testing.assert_array_equal(rollout.next_value[:-1][goes_on], rollout.value[1:][goes_on])
+    np.testing.assert_array_equal(rollout.bootstrap_value[:-1][goes_on], rollout.value[1:][goes_on])
     # Where the clock ended it: the value of the final frame, as seen by a memory that has not been reset.
     for t, number in np.argwhere(rollout.truncated):
-        hits = round(10 * rollout.total[t, number])
+        hits = round(10 * rollout.episode_return[t, number])
         target = int(rollout.obs[t, number, 0, 0, 0]) // 40 - 1
         _, state = env.reset(jax.random.key(0))
         final = state.replace(target=jnp.int32(target), hits=jnp.int32(hits), time=jnp.int32(10))
         frame = np.asarray(env.get_obs(final)).astype(np.float64).sum()
-        assert rollout.next_value[t, number] == frame + rollout.kept["count"][t, number] + 1
+        assert rollout.bootstrap_value[t, number] == frame + rollout.log_prob["count"][t, number] + 1
 
 
 def test_an_environment_depends_on_its_own_key_alone() -> None:
     env = Tiny(obs_size=64)
 
     def run(keys: jax.Array, starts: jax.Array) -> Any:
-        actors = begin(Recorder(), env, env.default_params, starts)
-        return collect(Recorder(), env, env.default_params, act, value, actors, keys, 8)[1]
+        actors = start_episodes(Recorder(), env, env.default_params, starts)
+        task = Task(env, env.default_params, None, keys[0])
+        return collect(Recorder(), task, act, value, actors, keys, 8)[1]
 
     keys, starts = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
     whole, part = jax.jit(run)(keys, starts), jax.jit(run)(keys[2:], starts[2:])

@@ -1,3 +1,5 @@
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,28 +18,28 @@ def episodes(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def by_definition(
-    reward: np.ndarray, value: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, discount: float, decay: float
+    reward: np.ndarray, value: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, gamma: float, td_lambda: float
 ) -> np.ndarray:
-    """The weighted mean of all n-step returns: (1 - decay) * decay ** (n - 1) each, and what is left on the longest."""
+    """The weighted mean of all n-step returns: (1 - lambda) * lambda ** (n - 1) each, and what is left on the longest."""
     returns = np.zeros(T)
     for t in range(T):
         last = next((s for s in range(t, T) if terminated[s] or truncated[s]), T - 1)
         n_step, total = [], 0.0
         for s in range(t, last + 1):
-            total += discount ** (s - t) * reward[s]
-            n_step.append(total + discount ** (s - t + 1) * value[s] * (not terminated[s]))
-        weights = (1 - decay) * decay ** np.arange(len(n_step))
-        weights[-1] = decay ** (len(n_step) - 1)
+            total += gamma ** (s - t) * reward[s]
+            n_step.append(total + gamma ** (s - t + 1) * value[s] * (not terminated[s]))
+        weights = (1 - td_lambda) * td_lambda ** np.arange(len(n_step))
+        weights[-1] = td_lambda ** (len(n_step) - 1)
         returns[t] = weights @ n_step
     return returns
 
 
 @settings(deadline=None, max_examples=50)
-@given(seed=st.integers(0, 1 << 20), discount=st.floats(0, 1), decay=st.floats(0, 1))
-def test_the_definition(seed: int, discount: float, decay: float) -> None:
+@given(seed=st.integers(0, 1 << 20), gamma=st.floats(0, 1), td_lambda=st.floats(0, 1))
+def test_the_definition(seed: int, gamma: float, td_lambda: float) -> None:
     tape = episodes(seed)
-    found = lambda_returns(*map(jnp.asarray, tape), discount=discount, decay=decay)
-    np.testing.assert_allclose(found, by_definition(*tape, discount, decay), atol=1e-4)
+    found = lambda_returns(*map(jnp.asarray, tape), gamma=gamma, td_lambda=td_lambda)
+    np.testing.assert_allclose(found, by_definition(*tape, gamma, td_lambda), atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -45,19 +47,19 @@ def test_generalised_advantages_are_these_returns_less_the_values(seed: int) -> 
     reward, _, terminated, truncated = episodes(seed)
     rng = np.random.default_rng(seed + 100)
     value, final = rng.normal(size=T + 1), rng.normal(size=T)
-    next_value = np.where(truncated, final, value[1:])
+    bootstrap_value = np.where(truncated, final, value[1:])
     advantage, expected = 0.0, np.zeros(T)
     for t in reversed(range(T)):
-        error = reward[t] + 0.9 * next_value[t] * (not terminated[t]) - value[t]
+        error = reward[t] + 0.9 * bootstrap_value[t] * (not terminated[t]) - value[t]
         advantage = error + 0.9 * 0.8 * advantage * (not (terminated[t] or truncated[t]))
         expected[t] = advantage
-    found = lambda_returns(*map(jnp.asarray, (reward, next_value, terminated, truncated)), discount=0.9, decay=0.8)
+    found = lambda_returns(*map(jnp.asarray, (reward, bootstrap_value, terminated, truncated)), gamma=0.9, td_lambda=0.8)
     np.testing.assert_allclose(found - value[:-1], expected, atol=1e-5)
 
 
 def test_nothing_crosses_an_end() -> None:
     reward, value, terminated, truncated = (jnp.asarray(part) for part in episodes(1))
+    returns = functools.partial(lambda_returns, terminated=terminated, truncated=truncated, gamma=0.9, td_lambda=0.8)
     for end in np.flatnonzero(terminated | truncated):
-        changed = lambda_returns(reward.at[end + 1 :].add(9), value.at[end + 1 :].add(9), terminated, truncated, 0.9, 0.8)
-        same = lambda_returns(reward, value, terminated, truncated, 0.9, 0.8)
+        changed, same = returns(reward.at[end + 1 :].add(9), value.at[end + 1 :].add(9)), returns(reward, value)
         np.testing.assert_array_equal(changed[: end + 1], same[: end + 1])

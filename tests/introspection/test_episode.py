@@ -1,20 +1,14 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade.baselines.evaluate import evaluate
-from popgym_arcade.introspection import episode as episodes
+from popgym_arcade.baselines.evaluate import evaluate, greedy
 from popgym_arcade.introspection.episode import play, replay, unit
 from tests.introspection import known
 from tests.tiny import Tiny
-
-
-def greedy(key: jax.Array, output: Any) -> Any:
-    return jnp.argmax(episodes.rate(output)).astype(jnp.int32), None
 
 
 @pytest.mark.parametrize("make", [known.small, known.policy])

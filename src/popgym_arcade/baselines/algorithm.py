@@ -1,69 +1,113 @@
-"""What all algorithms share: settings, where training starts, and one update.
+"""What an algorithm is: hyperparameters, where training starts, and one update.
 
-An algorithm says what it does at one step, what a state is worth to it, what it learns from and its loss. An update is one
-compiled program: play on, then take gradient steps. The loop over updates belongs to the caller.
+The loop over updates, checkpoints and logs belongs to the trainer. What algorithms share beside this are plain functions:
+`collect` plays, `lambda_returns` computes targets, `minibatches` deals out sequences and takes gradient steps.
 """
 
 import abc
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
-from popgym_arcade.baselines.collect import Actors, Rollout, begin, collect
 from popgym_arcade.environment import Environment
 
 Metrics = dict[str, jax.Array]
 
 
-class Learner(NamedTuple):
-    """All that training is, a pytree of arrays: whoever keeps it can go on."""
+class Network(Protocol):
+    """A network with memory, or without, called for one environment with time as the first axis; batch it by `jax.vmap`."""
 
-    weights: Any
-    """The arrays of the network."""
-    target: Any
-    """Those of the target network; () if there is none."""
-    opt_state: Any
-    actors: Actors
-    """Every leaf has a leading axis num_envs."""
-    replay: Any
-    """What is kept of earlier updates; every leaf has num_envs as its second axis. () if nothing is."""
-    updates: jax.Array
-    """How many have been made, int32[]."""
+    def initial_state(self) -> Any:
+        """Return the memory before the first frame, a pytree of arrays; one without leaves if there is no memory."""
+        ...
 
+    def __call__(self, state: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array, /) -> tuple[Any, Any]:
+        """Process a sequence.
 
-Update = Callable[[Learner], tuple[Learner, Metrics]]
+        Args:
+            state: the memory before it.
+            obs: uint8[T, obs_size, obs_size, 3].
+            last_action: int32[T], unused where `start`.
+            start: bool[T], whether a frame begins an episode, and resets the memory before it is seen.
+
+        Returns:
+            (memory after it, outputs): Q-values float32[T, num_actions], or logits and values, float32[T, num_actions] and
+            float32[T].
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class Shard:
     """The part of the environments that one device plays; all of them, if there is no axis.
 
-    All that is random belongs to an environment, or to a row of them, by its number among all, so it does not matter how
-    many devices share the work.
+    Whatever is random belongs to an environment, or to a row of sequences, by its index among all, so results do not depend
+    on the number of devices.
     """
 
-    axis: str | None = None
-    """The name of the devices' axis, as in `jax.shard_map`."""
-    devices: int = 1
+    axis_name: str | None = None
+    """The name of the axis of devices, as in `jax.shard_map`."""
+    num_devices: int = 1
 
-    def numbers(self, count: int) -> jax.Array:
-        """The numbers, among all, of this device's part of `count` things, int32[count / devices]."""
-        part = count // self.devices
-        return jnp.arange(part) + (0 if self.axis is None else part * jax.lax.axis_index(self.axis))
+    def indices(self, count: int) -> jax.Array:
+        """Return the indices, among all, of this device's part of `count` things: int32[count / num_devices]."""
+        part = count // self.num_devices
+        return jnp.arange(part) + (0 if self.axis_name is None else part * jax.lax.axis_index(self.axis_name))
 
     def mean(self, tree: Any) -> Any:
         """Average over the devices, each of which has as much as any other."""
-        return tree if self.axis is None else jax.lax.pmean(tree, self.axis)
+        return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """What a learner learns: fixed for a whole run."""
+
+    env: Environment[Any, Any]
+    env_params: Any
+    network_structure: Any
+    """A network without its parameters, as by `equinox.filter(network, equinox.is_inexact_array, inverse=True)`."""
+    key: jax.Array
+    """The key of the run. Each update, and each environment in it, has a key of its own, derived from its index."""
+    shard: Shard = Shard()
+
+    def network(self, params: Any) -> Network:
+        """Return the network with these parameters."""
+        return eqx.combine(params, self.network_structure)
+
+    def env_keys(self, update: ArrayLike, num_envs: int) -> jax.Array:
+        """Return the keys of this device's environments in an update, counted from 0; those of update -1 start them."""
+        key = jax.random.fold_in(jax.random.fold_in(self.key, 1), 1 + update)
+        return jax.vmap(lambda index: jax.random.fold_in(key, index))(self.shard.indices(num_envs))
+
+    def minibatch_key(self, update: jax.Array) -> jax.Array:
+        """Return the key of what is drawn at random to learn from in an update."""
+        return jax.random.fold_in(jax.random.fold_in(self.key, 2), update)
+
+
+class Learner(NamedTuple):
+    """The whole state of training, a pytree of arrays: whoever keeps it can go on."""
+
+    params: Any
+    """The parameters of the network."""
+    opt_state: Any
+    actors: Any
+    """`collect.Actors`; every leaf has a leading axis num_envs."""
+    updates: jax.Array
+    """How many updates have been made, int32[]."""
+
+
+L = TypeVar("L", bound=tuple)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Algorithm(abc.ABC):
-    """An algorithm, with the settings that all have. Steps, where not said otherwise, are environment steps."""
+class Algorithm(abc.ABC, Generic[L]):
+    """An algorithm, with the hyperparameters that all have. Steps are environment steps, where not said otherwise."""
 
     total_timesteps: float = 1e7
     """Steps of the whole run, of all environments together."""
@@ -72,27 +116,26 @@ class Algorithm(abc.ABC):
     num_steps: int = 128
     """Steps of each environment in an update."""
     epochs: int = 4
-    """How many steps an update learns from, in multiples of those it makes."""
+    """How many steps an update learns from, in multiples of those it collects."""
     minibatches: int = 16
     """Gradient steps in an epoch."""
     burn_in: int = 0
-    """Steps at the start of a sequence that warm up a memory, and are not learned from."""
-    max_gradient_norm: float = 0.5
-    """Longer gradients are shortened to it."""
-    discount: float = 0.99
-    """Gamma."""
+    """Steps at the start of a sequence that warm up a memory and are masked out of the loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are clipped to this norm."""
+    gamma: float = 0.99
+    """The discount factor."""
 
     def __post_init__(self) -> None:
-        """Check the settings.
+        """Check the hyperparameters.
 
         Raises:
             ValueError: if one is out of range.
         """
-        for name in ("total_timesteps", "num_envs", "num_steps", "epochs", "minibatches", "max_gradient_norm"):
+        for name in ("total_timesteps", "num_envs", "num_steps", "epochs", "minibatches", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount must be from 0 to 1, got {self.discount}")
+        check_fractions(self, "gamma")
         if not 0 <= self.burn_in < self.num_steps:
             raise ValueError(f"burn_in must be at least 0 and below num_steps, {self.num_steps}, got {self.burn_in}")
 
@@ -105,36 +148,8 @@ class Algorithm(abc.ABC):
         """Convert environment steps to gradient steps, at least one."""
         return max(1, round(steps / self.steps_per_update * self.epochs * self.minibatches))
 
-    @abc.abstractmethod
-    def act(self, key: jax.Array, output: Any, steps: jax.Array) -> tuple[jax.Array, Any]:
-        """Return (action int32[], what else is to be kept), after so many steps of training."""
-
-    @abc.abstractmethod
-    def value(self, output: Any) -> jax.Array:
-        """Return what a state is worth, float32[]."""
-
-    @abc.abstractmethod
-    def optimizer(self) -> optax.GradientTransformation:
-        """Return what follows the gradients."""
-
-    @abc.abstractmethod
-    def remember(self, learner: Learner, rollout: Rollout) -> tuple[Any, Any]:
-        """Return (the replay with the rollout in it, what this update learns from)."""
-
-    @abc.abstractmethod
-    def choose(self, key: jax.Array, network: Any, updates: jax.Array, share: Share) -> Any:
-        """Choose what the gradient steps learn from; every leaf with a leading axis epochs * minibatches."""
-
-    @abc.abstractmethod
-    def minibatch(self, network: Any, tape: Any, chosen: Any, share: Share) -> Any:
-        """Return what a gradient step learns from, targets included."""
-
-    @abc.abstractmethod
-    def loss(self, network: Any, batch: Any) -> tuple[jax.Array, Metrics]:
-        """Return the loss of a minibatch and its parts."""
-
-    def check(self, network: Any, share: Share) -> None:
-        """See that the settings fit together.
+    def check(self, network: Network, shard: Shard) -> None:
+        """Check that the hyperparameters fit the network and the devices.
 
         Raises:
             ValueError: if not.
@@ -142,183 +157,41 @@ class Algorithm(abc.ABC):
         memory = has_memory(network)
         what = "num_envs, as the network has a memory," if memory else "num_envs * num_steps"
         sequences = self.num_envs if memory else self.steps_per_update
-        parts = self.minibatches * share.devices
-        if sequences % parts or self.num_envs % share.devices:
-            times = f" times the number of devices, {share.devices}" if share.devices > 1 else ""
+        parts = self.minibatches * shard.num_devices
+        if sequences % parts or self.num_envs % shard.num_devices:
+            times = f" times the number of devices, {shard.num_devices}" if shard.num_devices > 1 else ""
             raise ValueError(f"{what} must be a multiple of minibatches, {self.minibatches}{times}; got {sequences}")
 
-    def first_target(self, weights: Any) -> Any:
-        """Return the first weights of the target network."""
-        return ()
-
-    def next_target(self, target: Any, weights: Any, updates: jax.Array) -> Any:
-        """Return those after so many updates."""
-        return target
-
-    def empty_replay(self, actors: Actors) -> Any:
-        """Return a replay that holds nothing yet."""
-        return ()
-
-    def start(
-        self, network: Any, env: Environment[Any, Any], params: Any, key: jax.Array, share: Share = Share()
-    ) -> Learner:
-        """Return where training starts.
-
-        Args:
-            network: with its first weights.
-            env: the game.
-            params: its numbers.
-            key: that of the run.
-            share: the part of the environments that is played here.
-
-        Raises:
-            ValueError: if the settings do not fit together.
-        """
-        self.check(network, share)
-        weights = eqx.filter(network, eqx.is_inexact_array)
-        actors = begin(network, env, params, env_keys(key, jnp.int32(-1), share.numbers(self.num_envs)))
-        return Learner(
-            weights=weights,
-            target=self.first_target(weights),
-            opt_state=self.optimizer().init(weights),
-            actors=actors,
-            replay=self.empty_replay(actors),
-            updates=jnp.int32(0),
-        )
-
-    def play_on(
-        self,
-        network: Any,
-        env: Environment[Any, Any],
-        params: Any,
-        key: jax.Array,
-        learner: Learner,
-        share: Share = Share(),
-    ) -> tuple[Actors, Rollout]:
-        """Collect what an update learns from; `network` has the learner's weights, see `make_update` for the rest."""
-        steps = learner.updates * self.steps_per_update
-        return collect(
-            network,
-            env,
-            params,
-            lambda key, output: self.act(key, output, steps),
-            self.value,
-            learner.actors,
-            env_keys(key, learner.updates, share.numbers(self.num_envs)),
-            self.num_steps,
-        )
-
-    def make_update(
-        self, network: Any, env: Environment[Any, Any], params: Any, key: jax.Array, share: Share = Share()
-    ) -> Update:
-        """Return one update, fit for jit, for vmap over learners, and, given a share, for shard_map.
-
-        Args:
-            network: gives the structure; its weights are the learner's.
-            env: the game.
-            params: its numbers.
-            key: that of the run. Each update and each environment in it has keys of its own, derived from their numbers.
-            share: the part of the environments that is played here.
-
-        The metrics are float32[]: means of the parts of the loss and of `gradient_norm` over the gradient steps; and of
-        the episodes that ended while playing `episodes`, their number, and `mean_return`, nan if there are none.
-        """
-        optimizer = self.optimizer()
-        structure = eqx.filter(network, eqx.is_inexact_array, inverse=True)
-
-        def update(learner: Learner) -> tuple[Learner, Metrics]:
-            actors, rollout = self.play_on(eqx.combine(learner.weights, structure), env, params, key, learner, share)
-            replay, tape = self.remember(learner, rollout)
-
-            def learn(carry: tuple[Any, Any], chosen: Any) -> tuple[tuple[Any, Any], Metrics]:
-                weights, opt_state = carry
-                batch = self.minibatch(eqx.combine(weights, structure), tape, chosen, share)
-                loss = jax.grad(lambda weights: self.loss(eqx.combine(weights, structure), batch), has_aux=True)
-                gradient, metrics = share.mean(loss(weights))
-                changes, opt_state = optimizer.update(gradient, opt_state, weights)
-                metrics["gradient_norm"] = optax.tree.norm(gradient)
-                return (optax.apply_updates(weights, changes), opt_state), metrics
-
-            chosen = self.choose(learning_key(key, learner.updates), network, learner.updates, share)
-            (weights, opt_state), metrics = jax.lax.scan(learn, (learner.weights, learner.opt_state), chosen)
-            updates = learner.updates + 1
-            after = Learner(
-                weights=weights,
-                target=self.next_target(learner.target, weights, updates),
-                opt_state=opt_state,
-                actors=actors,
-                replay=replay,
-                updates=updates,
-            )
-            return after, jax.tree.map(jnp.mean, metrics) | episode_metrics(rollout, share)
-
-        return update
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QLearning(Algorithm):
-    """What algorithms share whose network's output is Q, float32[num_actions]: exploration, and the optimiser."""
-
-    learning_rate: float = 5e-5
-    """At the start."""
-    last_learning_rate: float = 5e-7
-    """Reached after `learning_rate_steps`, on a line."""
-    learning_rate_steps: float | None = None
-    """By default the whole run."""
-    epsilon: float = 1.0
-    """The share of random actions at the start."""
-    last_epsilon: float = 0.05
-    """Reached after `epsilon_steps`, on a line."""
-    epsilon_steps: float | None = None
-    """By default half of the run."""
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        super().__post_init__()
-        if not (self.learning_rate > 0 and self.last_learning_rate >= 0):
-            rates = f"{self.learning_rate} and {self.last_learning_rate}"
-            raise ValueError(f"learning_rate must be positive and last_learning_rate not negative, got {rates}")
-        for name in ("epsilon", "last_epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
-
-    def act(self, key: jax.Array, output: jax.Array, steps: jax.Array) -> tuple[jax.Array, None]:
-        """Take the best action, but for a share of random ones."""
-        length = self.total_timesteps / 2 if self.epsilon_steps is None else self.epsilon_steps
-        share = optax.linear_schedule(self.epsilon, self.last_epsilon, max(1, round(length)))(steps)
-        key_explore, key_action = jax.random.split(key)
-        random = jax.random.randint(key_action, (), 0, len(output), jnp.int32)
-        return jnp.where(jax.random.uniform(key_explore) < share, random, jnp.argmax(output).astype(jnp.int32)), None
-
-    def value(self, output: jax.Array) -> jax.Array:
-        """The best Q."""
-        return jnp.max(output)
-
+    @abc.abstractmethod
     def optimizer(self) -> optax.GradientTransformation:
-        """RAdam behind a clipped norm."""
-        length = self.total_timesteps if self.learning_rate_steps is None else self.learning_rate_steps
-        schedule = optax.linear_schedule(self.learning_rate, self.last_learning_rate, self.gradient_steps(length))
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.radam(schedule))
+        """Return the optimizer."""
+
+    @abc.abstractmethod
+    def init(self, params: Any, task: Task) -> L:
+        """Return where training starts, fit for jit.
+
+        Args:
+            params: the first parameters of the network, of which `task` has the structure.
+            task: what is learned.
+        """
+
+    @abc.abstractmethod
+    def update(self, learner: L, task: Task) -> tuple[L, Metrics]:
+        """Make one update; fit for jit, for vmap over learners and keys, and, with a shard, for shard_map.
+
+        Returns:
+            (learner, metrics), the metrics float32[]: means over the gradient steps of `gradient_norm` and of what the loss
+            consists of; `episodes`, how many ended while playing, and `mean_return`, theirs, nan if there are none.
+        """
 
 
-def has_memory(network: Any) -> bool:
+def has_memory(network: Network) -> bool:
     """Whether a network carries anything from frame to frame."""
     return bool(jax.tree.leaves(eqx.filter_eval_shape(lambda network: network.initial_state(), network)))
 
 
-def env_keys(key: jax.Array, update: jax.Array, numbers: jax.Array) -> jax.Array:
-    """The keys of environments in an update, counted from 0; those of update -1 start them."""
-    key = jax.random.fold_in(jax.random.fold_in(key, 1), 1 + update)
-    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
-
-
-def learning_key(key: jax.Array, update: jax.Array) -> jax.Array:
-    """The key of what is drawn at random to learn from in an update."""
-    return jax.random.fold_in(jax.random.fold_in(key, 2), update)
-
-
-def episode_metrics(rollout: Rollout, share: Share) -> Metrics:
-    """Count the episodes that ended in a rollout, and average their returns."""
-    ended = rollout.terminated | rollout.truncated
-    mean_count, mean_total = share.mean((jnp.sum(ended, dtype=jnp.float32), jnp.sum(rollout.total, where=ended)))
-    return {"episodes": mean_count * share.devices, "mean_return": mean_total / mean_count}
+def check_fractions(algorithm: Algorithm[Any], *names: str) -> None:
+    """Raise a ValueError if a hyperparameter is not from 0 to 1."""
+    for name in names:
+        if not 0 <= getattr(algorithm, name) <= 1:
+            raise ValueError(f"{name} must be from 0 to 1, got {getattr(algorithm, name)}")

@@ -1,4 +1,4 @@
-"""DQN: Q-learning from a replay, with a target network.
+"""DQN: Q-learning from a replay buffer, with a target network.
 
 Sources: Mnih et al. 2015, "Human-level control through deep reinforcement learning"; with memory Kapturowski et al. 2019,
 "Recurrent Experience Replay in Distributed Reinforcement Learning": stored memories, and a burn-in that refreshes them.
@@ -7,57 +7,51 @@ Sources: Mnih et al. 2015, "Human-level control through deep reinforcement learn
 import dataclasses
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from popgym_arcade.baselines import replay
-from popgym_arcade.baselines.algorithm import Learner, Metrics, QLearning, Share, has_memory
-from popgym_arcade.baselines.collect import Actors, Rollout
+from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task, has_memory
+from popgym_arcade.baselines.collect import Actors, collect, episode_metrics, init_actors
+from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, unroll
+from popgym_arcade.baselines.q_learning import QLearning, epsilon_greedy, q_of
 
 
-class Tape(NamedTuple):
-    """What an update learns from."""
+class DQNLearner(NamedTuple):
+    """The whole state of training, see `algorithm.Learner`."""
 
+    params: Any
+    target_params: Any
+    """The parameters of the target network; () if there is none."""
+    opt_state: Any
+    actors: Actors
     replay: replay.Replay
-    target: Any
-    """The weights of the target network; () if there is none."""
+    """The replay buffer; every leaf has num_envs as its second axis."""
     updates: jax.Array
 
 
-class Place(NamedTuple):
-    """Where sequences lie in the replay, int32[batch] each."""
+class Places(NamedTuple):
+    """Where the sequences of minibatches begin in the replay buffer, int32[epochs * minibatches, batch] each."""
 
     slot: jax.Array
     env: jax.Array
 
 
-class Batch(NamedTuple):
-    """Sequences, and what is learned towards."""
-
-    sample: replay.Sample
-    targets: jax.Array
-    """float32[time, batch]"""
-    weight: jax.Array
-    """Zero where a memory is warmed up or the target is not known, elsewhere a constant; float32[time, batch]."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DQN(QLearning):
-    """The algorithm and its settings. The network's output is Q, float32[num_actions].
+class DQN(QLearning[DQNLearner]):
+    """DQN and its hyperparameters. The network returns Q-values, float32[num_actions].
 
     A minibatch is drawn uniformly: single steps, or, where the network has a memory, the sequences of `num_steps` in which
     they were played, as many of each environment, or of each group of environments, as of any other.
     """
 
-    burn_in: int = 4
     replay_size: int = 100_000
     """Steps that are kept, of all environments together; rounded down to whole updates."""
     target_interval: int = 10
-    """The target network is a copy of the network, made anew after so many updates; 0: there is none."""
+    """The target network is copied from the network after so many updates; 0: there is none."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Check the hyperparameters."""
         super().__post_init__()
         if self.replay_size < self.steps_per_update:
             least = f"the {self.steps_per_update} steps of an update"
@@ -65,81 +59,94 @@ class DQN(QLearning):
         if self.target_interval < 0:
             raise ValueError(f"target_interval must not be negative, got {self.target_interval}")
 
-    @property
-    def chunks(self) -> int:
-        """Updates that the replay holds."""
-        return self.replay_size // self.steps_per_update
-
-    def check(self, network: Any, share: Share) -> None:
-        """See `Algorithm`."""
-        super().check(network, share)
+    def check(self, network: Network, shard: Shard) -> None:
+        """Check that the hyperparameters fit the network and the devices."""
+        super().check(network, shard)
         if not has_memory(network) and self.num_steps % self.minibatches and self.minibatches % self.num_steps:
             sizes = f"{self.num_steps} and {self.minibatches}"
             raise ValueError(f"one of num_steps and minibatches must be a multiple of the other, got {sizes}")
 
-    def first_target(self, weights: Any) -> Any:
-        """A copy of the network, if there is to be one."""
-        # Arrays of its own, so that an update can be given the learner for good.
-        return jax.tree.map(jnp.copy, weights) if self.target_interval else ()
+    @property
+    def chunks(self) -> int:
+        """Updates whose rollouts the replay buffer holds."""
+        return self.replay_size // self.steps_per_update
 
-    def next_target(self, target: Any, weights: Any, updates: jax.Array) -> Any:
-        """A copy of the network, every now and then."""
-        if not self.target_interval:
-            return ()
-        is_due = updates % self.target_interval == 0
-        return jax.tree.map(lambda old, new: jnp.where(is_due, new, old), target, weights)
+    def init(self, params: Any, task: Task) -> DQNLearner:
+        """Return where training starts."""
+        actors = init_actors(task, params, self.num_envs)
+        return DQNLearner(
+            params=params,
+            # Arrays of its own, so that an update can be given the learner for good.
+            target_params=jax.tree.map(jnp.copy, params) if self.target_interval else (),
+            opt_state=self.optimizer().init(params),
+            actors=actors,
+            replay=replay.empty(actors, self.chunks, self.num_steps),
+            updates=jnp.int32(0),
+        )
 
-    def empty_replay(self, actors: Actors) -> replay.Replay:
-        """A ring of updates."""
-        return replay.empty(actors, self.chunks, self.num_steps)
+    def update(self, learner: DQNLearner, task: Task) -> tuple[DQNLearner, Metrics]:
+        """Collect a rollout into the replay buffer, and take gradient steps on what is drawn from it."""
+        # Collect: every environment is played on for `num_steps` steps, epsilon-greedily.
+        network = task.network(learner.params)
+        epsilon = self.epsilon_at(learner.updates * self.steps_per_update)
 
-    def remember(self, learner: Learner, rollout: Rollout) -> tuple[replay.Replay, Tape]:
-        """Keep the rollout, and learn from all that is kept."""
-        ring = replay.write(learner.replay, rollout, learner.updates)
-        return ring, Tape(ring, learner.target, learner.updates)
+        def policy(key: jax.Array, q_values: jax.Array) -> tuple[jax.Array, None]:
+            return epsilon_greedy(key, q_values, epsilon), None
 
-    def choose(self, key: jax.Array, network: Any, updates: jax.Array, share: Share) -> Place:
-        """Draw places: int32[epochs * minibatches, part of a minibatch] each."""
+        keys = task.env_keys(learner.updates, self.num_envs)
+        actors, rollout = collect(network, task, policy, jnp.max, learner.actors, keys, self.num_steps)
+        buffer = replay.write(learner.replay, rollout, learner.actors.memory, learner.updates)
+        length = self.num_steps if has_memory(network) else 1
+
+        # Gradient steps: regression of Q-values towards one-step targets, in `epochs` times `minibatches` steps.
+        def loss_fn(params: Any, places: Places) -> tuple[jax.Array, Metrics]:
+            sample = replay.read(buffer, *places, length, learner.updates, self.num_steps)
+            bootstrap_value = self._bootstrap_value(params, learner.target_params, sample, task)
+            target = sample.reward + self.gamma * jnp.where(sample.terminated, 0.0, bootstrap_value)
+            q = q_of(unroll(task.network(params), sample.memory, sample.frames(0, -1)), sample.action)
+            mask = burn_in_mask(self.burn_in, q)
+            weight = sample.has_target * mask / jnp.mean(mask)
+            loss = 0.5 * jnp.mean(weight * jnp.square(q - jax.lax.stop_gradient(target)))
+            return loss, {"loss": loss, "q": jnp.mean(q)}
+
+        places = self.draw(task, network, learner.updates)
+        params, opt_state, metrics = gradient_steps(
+            loss_fn, self.optimizer(), learner.params, learner.opt_state, places, task.shard
+        )
+
+        # Target network.
+        updates = learner.updates + 1
+        target_params = learner.target_params
+        if self.target_interval:
+            is_due = updates % self.target_interval == 0
+            target_params = jax.tree.map(lambda old, new: jnp.where(is_due, new, old), target_params, params)
+        learner = DQNLearner(params, target_params, opt_state, actors, buffer, updates)
+        return learner, metrics | episode_metrics(rollout, task.shard)
+
+    def _bootstrap_value(self, params: Any, target_params: Any, sample: replay.Sample, task: Task) -> jax.Array:
+        """Return the best Q-value of the frame after each step, float32[time, batch]."""
+        network = task.network(target_params if self.target_interval else params)
+        # Without memory the frame before says nothing about the next one's value: it need not be seen.
+        first = 0 if has_memory(network) else 1
+        q_values = unroll(network, sample.memory, sample.frames(first, None))
+        return jnp.max(q_values, axis=-1)[1 - first :]
+
+    def draw(self, task: Task, network: Network, updates: jax.Array) -> Places:
+        """Draw the sequences of each minibatch, uniformly among those in the replay buffer after an update."""
         # The sequences of an update, counted environment by environment, lie in rows; a minibatch draws once for each row.
         sequences = 1 if has_memory(network) else self.num_steps
-        rows = share.numbers(self.num_envs * sequences // self.minibatches)
+        rows = task.shard.indices(self.num_envs * sequences // self.minibatches)
+        key = task.minibatch_key(updates)
         filled = jnp.minimum(updates + 1, self.chunks) * sequences
         oldest = jnp.where(updates + 1 < self.chunks, 0, (updates + 1) % self.chunks) * sequences
 
-        def draw(step: jax.Array, row: jax.Array) -> Place:
+        def one(step: jax.Array, row: jax.Array) -> Places:
             key_env, key_slot = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, step), row))
             envs = max(1, self.minibatches // sequences)
             env = row * self.minibatches // sequences + jax.random.randint(key_env, (), 0, envs)
             number = oldest + jax.random.randint(key_slot, (), 0, filled)
             slot = number % (self.chunks * sequences) * (self.num_steps // sequences)
-            return Place(slot, env - share.numbers(self.num_envs)[0])
+            return Places(slot, env - task.shard.indices(self.num_envs)[0])
 
         steps = jnp.arange(self.epochs * self.minibatches)
-        return jax.vmap(lambda step: jax.vmap(lambda row: draw(step, row))(rows))(steps)
-
-    def minibatch(self, network: Any, tape: Tape, chosen: Place, share: Share) -> Batch:
-        """Read the chosen sequences, and value what they led to."""
-        memory = has_memory(network)
-        length = self.num_steps if memory else 1
-        sample = replay.read(tape.replay, *chosen, length, tape.updates, self.num_steps)
-        if self.target_interval:
-            network = eqx.combine(tape.target, network)
-        # Without memory the frame before says nothing about the next one's value: it need not be seen.
-        skipped = 0 if memory else 1
-        frames = (sample.obs[skipped:], sample.last_action[skipped:], sample.start[skipped:])
-        worth = jnp.max(_answer(network, sample.memory, *frames), axis=-1)[1 - skipped :]
-        targets = sample.reward + self.discount * jnp.where(sample.terminated, 0.0, worth)
-        is_warm = jnp.arange(length)[:, None] >= (self.burn_in if memory else 0)
-        return Batch(sample, targets, (sample.counts & is_warm) / jnp.mean(is_warm, dtype=jnp.float32))
-
-    def loss(self, network: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
-        """Half the squared distance of the Q of what was done from its target."""
-        sample = batch.sample
-        output = _answer(network, sample.memory, sample.obs[:-1], sample.last_action[:-1], sample.start[:-1])
-        q = jnp.take_along_axis(output, sample.action[..., None], -1)[..., 0]
-        loss = 0.5 * jnp.mean(batch.weight * jnp.square(q - batch.targets))
-        return loss, {"loss": loss, "q": jnp.mean(q)}
-
-
-def _answer(network: Any, memory: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array) -> jax.Array:
-    return jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))(memory, obs, last_action, start)[1]
+        return jax.vmap(lambda step: jax.vmap(lambda row: one(step, row))(rows))(steps)

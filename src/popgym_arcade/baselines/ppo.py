@@ -1,83 +1,101 @@
-"""PPO: policy gradients with a clipped ratio, generalised advantages, and a value function.
+"""PPO: policy gradients with a clipped probability ratio, generalised advantage estimation, and a value function.
 
 Source: Schulman et al. 2017, "Proximal Policy Optimization Algorithms", arXiv 1707.06347.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from popgym_arcade.baselines.algorithm import Metrics, Share
-from popgym_arcade.baselines.collect import Rollout
-from popgym_arcade.baselines.on_policy import OnPolicy
+from popgym_arcade.baselines.algorithm import Algorithm, Learner, Metrics, Task, check_fractions
+from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
+from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, shuffled, take, unroll
 from popgym_arcade.baselines.returns import lambda_returns
-
-Output = tuple[jax.Array, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PPO(OnPolicy):
-    """The algorithm and its settings. The network's output is (logits float32[num_actions], value float32[])."""
+class PPO(Algorithm[Learner]):
+    """PPO and its hyperparameters. The network returns (logits float32[num_actions], value float32[])."""
 
     learning_rate: float = 1e-4
-    """Falls to 0 over the whole run, on a line."""
-    clip: float = 0.2
-    """How far the ratio of probabilities may move from 1 before it is no longer followed."""
-    value_weight: float = 0.5
-    """Of the value's error in the loss."""
-    entropy_weight: float = 0.01
-    """Of the entropy in the loss."""
+    """Falls linearly to 0 over the whole run."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip_eps: float = 0.2
+    """How far the probability ratio may move from 1 before its gradient is cut off."""
+    vf_coef: float = 0.5
+    """The weight of the value's squared error in the loss."""
+    ent_coef: float = 0.01
+    """The weight of the entropy bonus in the loss."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Check the hyperparameters."""
         super().__post_init__()
+        check_fractions(self, "gae_lambda")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
 
-    def act(self, key: jax.Array, output: Output, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Draw an action, and keep its log probability."""
-        logits, _ = output
-        action = jax.random.categorical(key, logits).astype(jnp.int32)
-        return action, jax.nn.log_softmax(logits)[action]
-
-    def value(self, output: Output) -> jax.Array:
-        """What the network says."""
-        return output[1]
-
-    def targets(self, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
-        """Returns, and advantages."""
-        ends = rollout.terminated, rollout.truncated
-        returns = lambda_returns(rollout.reward, rollout.next_value, *ends, discount=self.discount, decay=self.decay)
-        return returns, returns - rollout.value
-
-    def adapt_targets(
-        self, targets: tuple[jax.Array, jax.Array], weight: jax.Array, share: Share
-    ) -> tuple[jax.Array, jax.Array]:
-        """Normalise the advantages over the minibatch."""
-        returns, advantage = targets
-        mean = share.mean(jnp.average(advantage, weights=weight))
-        variance = share.mean(jnp.average(jnp.square(advantage - mean), weights=weight))
-        return returns, (advantage - mean) / (jnp.sqrt(variance) + 1e-8)
-
-    def batch_loss(
-        self, output: Output, batch: Rollout, targets: tuple[jax.Array, jax.Array], weight: jax.Array
-    ) -> tuple[jax.Array, Metrics]:
-        """The clipped surrogate, the squared error of the value, and the entropy."""
-        logits, value = output
-        returns, advantage = targets
-        log_probabilities = jax.nn.log_softmax(logits)
-        now = jnp.take_along_axis(log_probabilities, batch.action[..., None], -1)[..., 0]
-        ratio = jnp.exp(now - batch.kept)
-        clipped = jnp.clip(ratio, 1 - self.clip, 1 + self.clip)
-        policy_loss = -jnp.average(jnp.minimum(ratio * advantage, clipped * advantage), weights=weight)
-        value_loss = 0.5 * jnp.average(jnp.square(value - returns), weights=weight)
-        entropy = -jnp.average(jnp.sum(jnp.exp(log_probabilities) * log_probabilities, -1), weights=weight)
-        loss = policy_loss + self.value_weight * value_loss - self.entropy_weight * entropy
-        return loss, {"loss": loss, "policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
-
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam behind a clipped norm."""
+        """Adam with clipped gradients and a learning rate that falls linearly."""
         schedule = optax.linear_schedule(self.learning_rate, 0.0, self.gradient_steps(self.total_timesteps))
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.adam(schedule, eps=1e-5))
+        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(schedule, eps=1e-5))
+
+    def init(self, params: Any, task: Task) -> Learner:
+        """Return where training starts."""
+        actors = init_actors(task, params, self.num_envs)
+        return Learner(params, self.optimizer().init(params), actors, updates=jnp.int32(0))
+
+    def update(self, learner: Learner, task: Task) -> tuple[Learner, Metrics]:
+        """Collect a rollout, estimate advantages, and take gradient steps on it."""
+        # Collect: actions are drawn from the policy, and their log probabilities kept.
+        network = task.network(learner.params)
+
+        def policy(key: jax.Array, output: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            logits, _ = output
+            action = jax.random.categorical(key, logits).astype(jnp.int32)
+            return action, jax.nn.log_softmax(logits)[action]
+
+        keys = task.env_keys(learner.updates, self.num_envs)
+        actors, rollout = collect(network, task, policy, lambda output: output[1], learner.actors, keys, self.num_steps)
+
+        # Advantages: lambda returns less the values.
+        returns = lambda_returns(
+            rollout.reward,
+            rollout.bootstrap_value,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.gamma,
+            td_lambda=self.gae_lambda,
+        )
+        advantages = returns - rollout.value
+
+        # Gradient steps: the clipped surrogate objective, the value's error and the entropy bonus.
+        def loss_fn(params: Any, indices: jax.Array) -> tuple[jax.Array, Metrics]:
+            memory, (batch, target, advantage) = take(indices, learner.actors.memory, (rollout, returns, advantages))
+            logits, value = unroll(task.network(params), memory, batch)
+            mask = burn_in_mask(self.burn_in, value)
+
+            # Advantages are normalised over the minibatch, on all devices.
+            mean = task.shard.mean(jnp.average(advantage, weights=mask))
+            variance = task.shard.mean(jnp.average(jnp.square(advantage - mean), weights=mask))
+            advantage = (advantage - mean) / (jnp.sqrt(variance) + 1e-8)
+
+            log_probs = jax.nn.log_softmax(logits)
+            log_prob = jnp.take_along_axis(log_probs, batch.action[..., None], -1)[..., 0]
+            ratio = jnp.exp(log_prob - batch.log_prob)
+            clipped = jnp.clip(ratio, 1 - self.clip_eps, 1 + self.clip_eps)
+            policy_loss = -jnp.average(jnp.minimum(ratio * advantage, clipped * advantage), weights=mask)
+            value_loss = 0.5 * jnp.average(jnp.square(value - target), weights=mask)
+            entropy = -jnp.average(jnp.sum(jnp.exp(log_probs) * log_probs, -1), weights=mask)
+            loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy
+            return loss, {"loss": loss, "policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+
+        minibatches = shuffled(self, task, network, learner.updates)
+        params, opt_state, metrics = gradient_steps(
+            loss_fn, self.optimizer(), learner.params, learner.opt_state, minibatches, task.shard
+        )
+        learner = Learner(params, opt_state, actors, learner.updates + 1)
+        return learner, metrics | episode_metrics(rollout, task.shard)

@@ -1,34 +1,71 @@
-"""PQN: Q-learning on parallel environments, without replay and without a target network.
+"""PQN: Q-learning on parallel environments, without a replay buffer and without a target network.
 
 Source: Gallici et al. 2024, "Simplifying Deep Temporal Difference Learning", arXiv 2407.04811.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from popgym_arcade.baselines.algorithm import Metrics, QLearning
-from popgym_arcade.baselines.collect import Rollout
-from popgym_arcade.baselines.on_policy import OnPolicy
+from popgym_arcade.baselines.algorithm import Learner, Metrics, Task, check_fractions
+from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
+from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, shuffled, take, unroll
+from popgym_arcade.baselines.q_learning import QLearning, epsilon_greedy, q_of
 from popgym_arcade.baselines.returns import lambda_returns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PQN(QLearning, OnPolicy):
-    """The algorithm and its settings. The network's output is Q, float32[num_actions]."""
+class PQN(QLearning[Learner]):
+    """PQN and its hyperparameters. The network returns Q-values, float32[num_actions]."""
 
-    burn_in: int = 4
+    td_lambda: float = 0.95
+    """Lambda of the targets, Q(lambda): 0 bootstraps after every step, 1 at the ends of rollouts alone."""
 
-    def targets(self, rollout: Rollout) -> jax.Array:
-        """The lambda returns of the best Q."""
-        ends = rollout.terminated, rollout.truncated
-        return lambda_returns(rollout.reward, rollout.next_value, *ends, discount=self.discount, decay=self.decay)
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        check_fractions(self, "td_lambda")
 
-    def batch_loss(
-        self, output: jax.Array, batch: Rollout, targets: jax.Array, weight: jax.Array
-    ) -> tuple[jax.Array, Metrics]:
-        """Half the squared distance of the Q of what was done from its target."""
-        q = jnp.take_along_axis(output, batch.action[..., None], -1)[..., 0]
-        loss = 0.5 * jnp.average(jnp.square(q - targets), weights=weight)
-        return loss, {"loss": loss, "q": jnp.average(q, weights=weight)}
+    def init(self, params: Any, task: Task) -> Learner:
+        """Return where training starts."""
+        actors = init_actors(task, params, self.num_envs)
+        return Learner(params, self.optimizer().init(params), actors, updates=jnp.int32(0))
+
+    def update(self, learner: Learner, task: Task) -> tuple[Learner, Metrics]:
+        """Collect a rollout, compute its targets, and take gradient steps on it."""
+        # Collect: every environment is played on for `num_steps` steps, epsilon-greedily.
+        network = task.network(learner.params)
+        epsilon = self.epsilon_at(learner.updates * self.steps_per_update)
+
+        def policy(key: jax.Array, q_values: jax.Array) -> tuple[jax.Array, None]:
+            return epsilon_greedy(key, q_values, epsilon), None
+
+        keys = task.env_keys(learner.updates, self.num_envs)
+        actors, rollout = collect(network, task, policy, jnp.max, learner.actors, keys, self.num_steps)
+
+        # Targets: Q(lambda), computed once per rollout, with the network that collected it.
+        targets = lambda_returns(
+            rollout.reward,
+            rollout.bootstrap_value,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.gamma,
+            td_lambda=self.td_lambda,
+        )
+
+        # Gradient steps: regression of the Q-values of the actions taken, in `epochs` times `minibatches` steps.
+        def loss_fn(params: Any, indices: jax.Array) -> tuple[jax.Array, Metrics]:
+            memory, (batch, target) = take(indices, learner.actors.memory, (rollout, targets))
+            q = q_of(unroll(task.network(params), memory, batch), batch.action)
+            mask = burn_in_mask(self.burn_in, q)
+            loss = 0.5 * jnp.average(jnp.square(q - target), weights=mask)
+            return loss, {"loss": loss, "q": jnp.average(q, weights=mask)}
+
+        minibatches = shuffled(self, task, network, learner.updates)
+        params, opt_state, metrics = gradient_steps(
+            loss_fn, self.optimizer(), learner.params, learner.opt_state, minibatches, task.shard
+        )
+        learner = Learner(params, opt_state, actors, learner.updates + 1)
+        return learner, metrics | episode_metrics(rollout, task.shard)

@@ -1,6 +1,6 @@
-"""Replay: what the players went through lately, in a ring, each frame once.
+"""The replay buffer: recent rollouts in a ring, each frame once.
 
-Time is cut into chunks, the rollouts of updates. The memories of the players are kept once a chunk, before its first step.
+Time is cut into chunks, the rollouts of updates. Memories are kept once a chunk, from before its first step.
 """
 
 from typing import Any, NamedTuple
@@ -31,6 +31,14 @@ class Replay(NamedTuple):
     """bool."""
 
 
+class Frames(NamedTuple):
+    """What a network is shown; every leaf has leading axes time and batch."""
+
+    obs: jax.Array
+    last_action: jax.Array
+    start: jax.Array
+
+
 class Sample(NamedTuple):
     """Sequences; every leaf but `memory` has leading axes time and batch, time one longer in the first three."""
 
@@ -42,9 +50,13 @@ class Sample(NamedTuple):
     action: jax.Array
     reward: jax.Array
     terminated: jax.Array
-    counts: jax.Array
-    """Whether what followed a step is known, bool: it is not where the clock ended the episode, as its last frame was not
+    has_target: jax.Array
+    """Whether what followed a step is known, bool: it is not where the clock ended the episode, as its final frame was not
     drawn, or after the newest step; but where the rules ended it nothing followed."""
+
+    def frames(self, first: int, last: int | None) -> Frames:
+        """Return what a network is shown, of the frames from `first` up to `last`."""
+        return Frames(self.obs[first:last], self.last_action[first:last], self.start[first:last])
 
 
 def empty(actors: Actors, chunks: int, num_steps: int) -> Replay:
@@ -60,23 +72,30 @@ def empty(actors: Actors, chunks: int, num_steps: int) -> Replay:
         last_action=zeros(actors.last_action, slots),
         start=zeros(actors.start, slots),
         action=zeros(actors.last_action, slots),
-        reward=zeros(actors.total, slots),
+        reward=zeros(actors.episode_return, slots),
         terminated=zeros(actors.start, slots),
         truncated=zeros(actors.start, slots),
     )
 
 
-def write(replay: Replay, rollout: Rollout, updates: jax.Array) -> Replay:
-    """Put the rollout of an update, counted from 0, in the place of the oldest."""
+def write(replay: Replay, rollout: Rollout, memory: Any, updates: jax.Array) -> Replay:
+    """Put the rollout of an update, counted from 0, in the place of the oldest.
+
+    Args:
+        replay: the ring.
+        rollout: goes into it.
+        memory: the memories before its first step; every leaf with a leading axis num_envs.
+        updates: the number of the update.
+    """
     num_steps = len(rollout.start)
     slot = num_steps * (updates % (len(replay.start) // num_steps))
 
     def put(ring: jax.Array, news: jax.Array, place: jax.Array) -> jax.Array:
         return jax.lax.dynamic_update_slice_in_dim(ring, news, place, 0)
 
-    memory = jax.tree.map(lambda ring, news: put(ring, news[None], slot // num_steps), replay.memory, rollout.memory)
-    kept = {name: put(getattr(replay, name), getattr(rollout, name), slot) for name in Replay._fields[1:]}
-    return Replay(memory=memory, **kept)
+    memory = jax.tree.map(lambda ring, news: put(ring, news[None], slot // num_steps), replay.memory, memory)
+    fields = {name: put(getattr(replay, name), getattr(rollout, name), slot) for name in Replay._fields[1:]}
+    return Replay(memory=memory, **fields)
 
 
 def read(replay: Replay, slot: jax.Array, env: jax.Array, length: int, updates: jax.Array, num_steps: int) -> Sample:
@@ -85,7 +104,7 @@ def read(replay: Replay, slot: jax.Array, env: jax.Array, length: int, updates: 
     Args:
         replay: the ring.
         slot: where the sequences begin, int32[batch]; if there are memories, the first one of a chunk.
-        env: whose they are, int32[batch].
+        env: the environments that they are of, int32[batch].
         length: how many steps they have.
         updates: the newest update that has been written.
         num_steps: the length of a chunk.
@@ -102,5 +121,5 @@ def read(replay: Replay, slot: jax.Array, env: jax.Array, length: int, updates: 
         action=replay.action[time[:-1], env],
         reward=replay.reward[time[:-1], env],
         terminated=terminated,
-        counts=terminated | ~(truncated | (time[:-1] == newest)),
+        has_target=terminated | ~(truncated | (time[:-1] == newest)),
     )

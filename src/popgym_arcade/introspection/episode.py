@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.baselines.evaluate import rate
+from popgym_arcade.baselines.collect import Actors, Step, start_episodes, step_agents
+from popgym_arcade.baselines.evaluate import action_scores, greedy
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.environment import Environment
 
@@ -87,40 +88,22 @@ def play(
     """
     if num_steps is not None and checked_int("num_steps", num_steps) < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    params = env.default_params
     key_start, key_play = jax.random.split(jax.random.fold_in(key, number))
-    obs, env_state = env.reset(key_start, params)
-    memory = model.initial_state()
-    last_action, start, done = jnp.zeros((), jnp.int32), jnp.ones((), bool), False
+    actors = start_episodes(model, env, env.default_params, key_start[None])
     steps: list[Any] = []
+    done = False
     while not done and (num_steps is None or len(steps) < num_steps):
-        seen = (obs, last_action, start)
-        step_key = jax.random.fold_in(key_play, len(steps))
-        memory, rating, last_action, obs, env_state, reward, ended = _step(model, env, step_key, memory, env_state, *seen)
-        steps.append(jax.device_get((*seen, last_action, reward, rating)))
-        start, done = jnp.zeros((), bool), bool(ended)
-    frames, last_actions, starts, actions, rewards, ratings = (np.stack(parts) for parts in zip(*steps, strict=True))
+        seen = (actors.obs, actors.last_action, actors.start)
+        actors, step = _step(model, env, actors, jax.random.fold_in(key_play, len(steps)))
+        steps.append(jax.device_get((*seen, step.action, step.reward, action_scores(step.output))))
+        done = bool(actors.start[0])
+    frames, last_actions, starts, actions, rewards, ratings = (np.concatenate(parts) for parts in zip(*steps, strict=True))
     return Episode(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps, done)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _step(
-    model: Network,
-    env: Environment[Any, Any],
-    key: jax.Array,
-    memory: Any,
-    env_state: Any,
-    obs: jax.Array,
-    last_action: jax.Array,
-    start: jax.Array,
-) -> tuple[Any, ...]:
-    memory, output = model(memory, obs[None], last_action[None], start[None])
-    rating = rate(output)[0]
-    action = jnp.argmax(rating).astype(jnp.int32)
-    # The keys of `evaluate`: the first half is for those who act at random.
-    key_step = jax.random.split(key)[1]
-    obs, env_state, reward, done, _ = env.step_env(key_step, env_state, action, env.default_params)
-    return memory, rating, action, obs, env_state, reward, done
+def _step(model: Network, env: Environment[Any, Any], actors: Actors, key: jax.Array) -> tuple[Actors, Step]:
+    return step_agents(model, env, env.default_params, greedy, actors, key[None])
 
 
 def _is_policy(model: Network) -> bool:
@@ -174,7 +157,7 @@ def replay(
 @jax.jit
 def _replay(model: Network, features: Any, picks: Any, last_action: Any, start: Any) -> jax.Array:
     def one(picks: jax.Array) -> jax.Array:
-        return rate(model.remember(model.initial_state(), features[picks], last_action, start)[1])
+        return action_scores(model.remember(model.initial_state(), features[picks], last_action, start)[1])
 
     return jax.vmap(one)(picks)
 

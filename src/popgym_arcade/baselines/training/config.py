@@ -211,9 +211,9 @@ def _cpu(algorithm: str, env: str, memory: str) -> dict[str, Any]:
     }
     if algorithm != "ppo":
         settings["last_learning_rate"] = 1e-4
-        settings["discount"] = 0.9
+        settings["gamma"] = 0.9
     if algorithm == "pqn":
-        settings["decay"] = 0.65
+        settings["td_lambda"] = 0.65
     return settings
 
 

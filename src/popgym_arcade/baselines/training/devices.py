@@ -2,7 +2,8 @@
 
 import pathlib
 import shutil
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -10,11 +11,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from popgym_arcade.baselines import checkpoint
-from popgym_arcade.baselines.algorithm import Learner, Share
+from popgym_arcade.baselines.algorithm import Shard
 from popgym_arcade.baselines.training import run
 
 _AXIS = "devices"
 _HEARTBEAT_SECONDS = 20
+L = TypeVar("L", bound=tuple)
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -68,30 +70,26 @@ class Layout:
             devices = list(taken)
         self.count = len(devices)
         self.mesh = Mesh(np.array(devices), (_AXIS,))
-        self.share = Share(_AXIS, self.count) if self.count > 1 else Share()
+        self.shard = Shard(_AXIS, self.count) if self.count > 1 else Shard()
         self.is_first = jax.process_index() == 0
-        # A learner has a first axis of seeds; then come environments, or, in a replay, slots and environments.
-        shared: Any = PartitionSpec()
-        by_env: Any = PartitionSpec(None, _AXIS)
-        by_slot_and_env = PartitionSpec(None, None, _AXIS)
-        self._specs: Any = Learner(shared, shared, shared, actors=by_env, replay=by_slot_and_env, updates=shared)
 
-    def start(self, function: Any) -> Any:
-        """Compile keys -> learner."""
-        if self.count == 1:
-            return jax.jit(function)
-        return jax.jit(
-            jax.shard_map(function, mesh=self.mesh, in_specs=PartitionSpec(), out_specs=self._specs, check_vma=False)
-        )
+    def init(self, function: Callable[..., L], learner: type[L]) -> Callable[..., L]:
+        """Compile (params, keys) -> learner."""
+        if self.count > 1:
+            out_specs = _specs(learner)
+            function = jax.shard_map(
+                function, mesh=self.mesh, in_specs=PartitionSpec(), out_specs=out_specs, check_vma=False
+            )
+        return jax.jit(function)
 
-    def update(self, function: Any) -> Any:
+    def update(self, function: Callable[..., tuple[L, Any]], learner: type[L]) -> Callable[..., tuple[L, Any]]:
         """Compile (learner, keys) -> (learner, metrics); the learner that goes in is used up."""
         if self.count > 1:
-            specs = (self._specs, PartitionSpec())
+            specs = (_specs(learner), PartitionSpec())
             function = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=specs, check_vma=False)
         return jax.jit(function, donate_argnums=0)
 
-    def spread(self, learner: Learner) -> Learner:
+    def spread(self, learner: L) -> L:
         """Put a learner whose arrays are whole, on the host, onto the devices."""
         if self.count == 1:
             return jax.tree.map(lambda leaf: jax.device_put(leaf, self.mesh.devices.flat[0]), learner)
@@ -102,7 +100,7 @@ class Layout:
                 lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, lambda index, leaf=leaf: leaf[index]), part
             )
 
-        return Learner(*map(put, self._specs, learner))
+        return type(learner)(*map(put, _specs(type(learner)), learner))
 
     def gather(self, tree: Any) -> Any:
         """Fetch a pytree, whole, to the host; all processes take part."""
@@ -121,7 +119,13 @@ class Layout:
         return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
 
 
-def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
+def _specs(learner: Any) -> Any:
+    """How the fields of a class of learners lie on the devices, behind a first axis of seeds."""
+    shared_out = {"actors": PartitionSpec(None, _AXIS), "replay": PartitionSpec(None, None, _AXIS)}
+    return learner(*(shared_out.get(name, PartitionSpec()) for name in learner._fields))
+
+
+def check_room(learner: Any, folder: pathlib.Path, layout: Layout) -> None:
     """See that a learner fits into memory, and its checkpoints onto the disk.
 
     Args:
@@ -133,7 +137,8 @@ def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
         MemoryError: if it does not fit into memory.
         OSError: if its checkpoints do not fit onto the disk.
     """
-    whole, spread = _bytes(learner), _bytes((learner.actors, learner.replay))
+    stored = getattr(learner, "replay", ())
+    whole, spread = _bytes(learner), _bytes((learner.actors, stored))
     need = whole - spread + spread // layout.count
     device = jax.local_devices()[0]
     if stats := device.memory_stats():
@@ -142,7 +147,7 @@ def check_room(learner: Learner, folder: pathlib.Path, layout: Layout) -> None:
         free = _available()
         need *= sum(device.process_index == jax.process_index() for device in layout.mesh.devices.flat)
     if free is not None and need > free:
-        replay = f", {_size(_bytes(learner.replay))} of it the replay (--replay-size)" if learner.replay else ""
+        replay = f", {_size(_bytes(stored))} of it the replay buffer (--replay-size)" if stored else ""
         raise MemoryError(f"training needs {_size(need)} of memory{replay}; only {_size(free)} are free")
     parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     disk = shutil.disk_usage(parent).free

@@ -6,11 +6,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from popgym_arcade import pictures, scores
-from popgym_arcade.baselines.collect import Actors, begin, look
+from popgym_arcade.baselines.collect import Actors, start_episodes, step_agents
 from popgym_arcade.baselines.evaluate import evaluate, greedy
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.baselines.training.config import Config
@@ -137,27 +136,20 @@ def film(model: Network, config: Config[Any], seed: int, limit: int = 500) -> by
         return (other, frame) if env.partial_obs else (frame, other)
 
     @jax.jit
-    def step(weights: Any, actors: Actors, key: jax.Array) -> tuple[Actors, jax.Array]:
-        network = eqx.combine(weights, rest)
-        memory, output = look(network, actors.memory, actors.obs, actors.last_action, actors.start)
-        action, _ = jax.vmap(greedy, in_axes=(None, 0))(key, output)
-        obs, env_state, _, done, _ = jax.vmap(env.step_env, in_axes=(None, 0, 0, None))(
-            key, actors.env_state, action, params
-        )
-        after = actors._replace(
-            env_state=env_state, obs=obs, last_action=action, start=jnp.zeros_like(actors.start), memory=memory
-        )
-        return after, done[0]
+    def step(weights: Any, actors: Actors, key: jax.Array) -> tuple[Actors, Any, jax.Array]:
+        after, step = step_agents(eqx.combine(weights, rest), env, params, greedy, actors, key[None])
+        return after, jax.tree.map(lambda leaf: leaf[0], step.info["final_state"]), after.start[0]
 
     key_start, key_steps = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
-    actors = jax.jit(lambda weights, keys: begin(eqx.combine(weights, rest), env, params, keys))(weights, key_start[None])
-    frames, done = [], False
+    start = jax.jit(lambda weights, keys: start_episodes(eqx.combine(weights, rest), env, params, keys))
+    actors = start(weights, key_start[None])
+    state, done = jax.tree.map(lambda leaf: leaf[0], actors.env_state), False
+    frames = []
     for number in range(limit):
-        frames.append(pictures.side_by_side(*map(np.asarray, both(jax.tree.map(lambda leaf: leaf[0], actors.env_state)))))
+        frames.append(pictures.side_by_side(*map(np.asarray, both(state))))
         if done:
             break
-        actors, is_over = step(weights, actors, jax.random.fold_in(key_steps, number))
-        done = bool(is_over)
+        actors, state, done = step(weights, actors, jax.random.fold_in(key_steps, number))
     return pictures.mp4(frames, type(env).steps_per_second or 5)
 
 

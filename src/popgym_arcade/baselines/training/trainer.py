@@ -23,7 +23,7 @@ from tqdm import tqdm
 import popgym_arcade
 from popgym_arcade import files
 from popgym_arcade.baselines import checkpoint
-from popgym_arcade.baselines.algorithm import Learner, Share
+from popgym_arcade.baselines.algorithm import Shard, Task
 from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import logs, results, run
@@ -145,25 +145,25 @@ class _Training:
         # A CPU gains nothing from seeds that train side by side: they take turns.
         self.at_once = 1 if jax.default_backend() == "cpu" else config.num_seeds
         self.groups = [config.seeds[i : i + self.at_once] for i in range(0, config.num_seeds, self.at_once)]
-        self.learners: list[Learner] = []
+        self.learners: list[Any] = []
         self._prepare()
 
     def _prepare(self) -> None:
         # Shapes alone: what does not fit is refused before it is made.
         shapes = eqx.filter_eval_shape(self.config.make_network, self.config.seed)
-        self.algorithm.check(shapes, self.layout.share)
-        first, structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-        self.structure = structure
-        game = self.env, self.params
+        self.algorithm.check(shapes, self.layout.shard)
+        params, self.structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
 
-        def start(weights: Any, key: jax.Array, share: Share) -> Learner:
-            return self.algorithm.start(eqx.combine(weights, structure), *game, key, share)
+        def task(key: jax.Array, shard: Shard) -> Task:
+            return Task(self.env, self.params, self.structure, key, shard)
 
-        def update(learner: Learner, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:
-            network = eqx.combine(learner.weights, structure)
-            return self.algorithm.make_update(network, *game, key, self.layout.share)(learner)
+        def init(params: Any, key: jax.Array) -> Any:
+            return self.algorithm.init(params, task(key, self.layout.shard))
 
-        whole = jax.eval_shape(lambda weights, key: start(weights, key, Share()), first, _keys([0])[0])
+        def update(learner: Any, key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+            return self.algorithm.update(learner, task(key, self.layout.shard))
+
+        whole = jax.eval_shape(lambda params, key: self.algorithm.init(params, task(key, Shard())), params, _keys([0])[0])
         self.like = [whole] * self.config.num_seeds
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
         if self.layout.is_first:
@@ -171,9 +171,8 @@ class _Training:
             for path in run.leftovers(self.folder):
                 path.unlink(missing_ok=True)
         check_room(every, self.folder, self.layout)
-        share = self.layout.share
-        self._start = self.layout.start(self._over_seeds(lambda weights, key: start(weights, key, share)))
-        self._update = self.layout.update(self._over_seeds(update))
+        self._init = self.layout.init(self._over_seeds(init), type(whole))
+        self._update = self.layout.update(self._over_seeds(update), type(whole))
 
     def _over_seeds(self, function: Any) -> Any:
         if self.at_once > 1:
@@ -186,11 +185,11 @@ class _Training:
         return one
 
     def begin(self) -> None:
-        weights = [eqx.filter(self.config.make_network(seed), eqx.is_array) for seed in self.config.seeds]
+        params = [eqx.filter(self.config.make_network(seed), eqx.is_inexact_array) for seed in self.config.seeds]
         for number, seeds in enumerate(self.groups):
             place = number * self.at_once
-            together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights[place : place + len(seeds)])
-            self.learners.append(self._start(together, _keys(seeds)))
+            together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params[place : place + len(seeds)])
+            self.learners.append(self._init(together, _keys(seeds)))
         self.save()
 
     def go_on(self) -> None:
@@ -307,21 +306,21 @@ class _Training:
             if lost:
                 learners, meta, _ = checkpoint.newest(self.folder / run.CHECKPOINTS, self.like, _complain)
                 if self.layout.is_first:
-                    self._write_models([learner.weights for learner in learners])
+                    self._write_models([learner.params for learner in learners])
                 raise TrainingError(
                     f"{lost[0]} of seed {seed} is not finite in update {self.updates}, so training stopped; a smaller "
                     f"--learning-rate may help. The weights of update {meta['updates']} are in {self.folder}"
                 )
 
-    def _write_models(self, weights: list[Any]) -> list[Any]:
-        models = [eqx.combine(jax.tree.map(jnp.asarray, each), self.structure) for each in weights]
+    def _write_models(self, params: list[Any]) -> list[Any]:
+        models = [eqx.combine(jax.tree.map(jnp.asarray, each), self.structure) for each in params]
         for seed, model in zip(self.config.seeds, models, strict=True):
             run.save_model(self.folder, self.config, seed, model)
         return models
 
     def _write_results(self) -> None:
-        weights = self._each_seed([learner.weights for learner in self.learners])
-        models = dict(zip(self.config.seeds, self._write_models(weights), strict=True))
+        params = self._each_seed([learner.params for learner in self.learners])
+        models = dict(zip(self.config.seeds, self._write_models(params), strict=True))
         config, folder, episodes = self.config, self.folder, self.options.eval_episodes
         lines = logs.read(folder / run.METRICS)
         if lines:  # unless all are lost
@@ -357,7 +356,7 @@ class _Recent:
         return f"return {sum(count * total for count, total in self._kept) / episodes:.3f}"
 
 
-def _complain(learners: list[Learner], meta: dict[str, Any]) -> str | None:
+def _complain(learners: list[Any], meta: dict[str, Any]) -> str | None:
     """Say what is wrong with the metadata of a checkpoint, if anything is."""
     updates, seconds = meta.get("updates"), meta.get("seconds")
     if type(updates) is not int or any(int(learner.updates) != updates for learner in learners):

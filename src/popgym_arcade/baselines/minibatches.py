@@ -1,0 +1,103 @@
+"""From rollouts to gradient steps: shuffled minibatches, a mask for burn-in, and the loop over gradient steps.
+
+A minibatch of a network with memory holds whole sequences; without memory every frame is a sequence of length one, counted
+environment by environment. Sequences lie in rows as long as there are minibatches. Each row is shuffled by itself and gives
+one sequence to each minibatch: so devices, which have whole rows, need not exchange frames.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from popgym_arcade.baselines.algorithm import Algorithm, Metrics, Network, Shard, Task, has_memory
+from popgym_arcade.baselines.collect import Rollout
+
+
+def shuffled(algorithm: Algorithm[Any], task: Task, network: Network, updates: jax.Array) -> jax.Array:
+    """Deal out the sequences of a rollout to minibatches, anew in each epoch.
+
+    Returns:
+        the indices of the sequences of each minibatch, int32[epochs * minibatches, part of a minibatch on this device].
+    """
+    key = task.minibatch_key(updates)
+    sequences = algorithm.num_envs if has_memory(network) else algorithm.steps_per_update
+    rows = task.shard.indices(sequences // algorithm.minibatches)
+
+    def order(epoch: jax.Array, row: jax.Array) -> jax.Array:
+        key_row = jax.random.fold_in(jax.random.fold_in(key, epoch), row)
+        return jax.random.permutation(key_row, algorithm.minibatches)
+
+    orders = jax.vmap(lambda epoch: jax.vmap(lambda row: order(epoch, row))(rows))(jnp.arange(algorithm.epochs))
+    indices = orders + algorithm.minibatches * jnp.arange(len(rows))[:, None]
+    return indices.swapaxes(1, 2).reshape(algorithm.epochs * algorithm.minibatches, -1)
+
+
+def take(indices: jax.Array, memory: Any, steps: Any) -> tuple[Any, Any]:
+    """Gather the sequences of a minibatch.
+
+    Args:
+        indices: of the sequences, int32[batch].
+        memory: the memories before the rollout; every leaf with a leading axis num_envs.
+        steps: a pytree, such as a rollout and its targets; every leaf with leading axes num_steps and num_envs.
+
+    Returns:
+        (memory, steps) of the minibatch; leading axes batch, and time and batch.
+    """
+    if jax.tree.leaves(memory):
+        return jax.tree.map(lambda leaf: leaf[indices], memory), jax.tree.map(lambda leaf: leaf[:, indices], steps)
+    num_steps = len(jax.tree.leaves(steps)[0])
+    env, time = jnp.divmod(indices, num_steps)
+    return memory, jax.tree.map(lambda leaf: leaf[time, env][None], steps)
+
+
+def burn_in_mask(burn_in: int, like: jax.Array) -> jax.Array:
+    """Weigh the steps of sequences, in the shape [time, batch] of `like`: the first `burn_in` of each 0, the others 1.
+
+    Single frames, sequences of length one, have nothing to warm up.
+    """
+    time = np.arange(len(like))
+    is_warm = (time >= burn_in) | (len(like) == 1)
+    return jnp.broadcast_to(is_warm.astype(np.float32)[:, None], like.shape)
+
+
+def unroll(network: Network, memory: Any, rollout: Rollout | Any) -> Any:
+    """Run a network over the sequences of a minibatch; return its outputs, with leading axes time and batch."""
+    run = jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))
+    return run(memory, rollout.obs, rollout.last_action, rollout.start)[1]
+
+
+def gradient_steps(
+    loss_fn: Callable[[Any, Any], tuple[jax.Array, Metrics]],
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    opt_state: Any,
+    minibatches: Any,
+    shard: Shard,
+) -> tuple[Any, Any, Metrics]:
+    """Take a gradient step for each minibatch.
+
+    Args:
+        loss_fn: (params, minibatch) -> (loss, metrics).
+        optimizer: follows the gradients.
+        params: of the network.
+        opt_state: of the optimizer.
+        minibatches: a pytree with a leading axis, over which the steps go.
+        shard: gradients and metrics are averaged over its devices.
+
+    Returns:
+        (params, opt_state, metrics); the metrics are means over the steps, `gradient_norm` among them.
+    """
+
+    def step(carry: tuple[Any, Any], minibatch: Any) -> tuple[tuple[Any, Any], Metrics]:
+        params, opt_state = carry
+        gradient, metrics = shard.mean(jax.grad(loss_fn, has_aux=True)(params, minibatch))
+        changes, opt_state = optimizer.update(gradient, opt_state, params)
+        metrics = {**metrics, "gradient_norm": optax.tree.norm(gradient)}
+        return (optax.apply_updates(params, changes), opt_state), metrics
+
+    (params, opt_state), metrics = jax.lax.scan(step, (params, opt_state), minibatches)
+    return params, opt_state, jax.tree.map(jnp.mean, metrics)

@@ -1,0 +1,60 @@
+"""What PQN and DQN share: an epsilon that falls, a learning rate that falls, and the network's output, Q-values."""
+
+import abc
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from popgym_arcade.baselines.algorithm import Algorithm, L, check_fractions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QLearning(Algorithm[L], abc.ABC):
+    """An algorithm whose network returns Q-values, float32[num_actions], and which explores epsilon-greedily."""
+
+    burn_in: int = 4
+    learning_rate: float = 5e-5
+    """At the start."""
+    last_learning_rate: float = 5e-7
+    """Reached linearly after `learning_rate_steps`."""
+    learning_rate_steps: float | None = None
+    """By default the whole run."""
+    epsilon: float = 1.0
+    """The fraction of random actions at the start."""
+    last_epsilon: float = 0.05
+    """Reached linearly after `epsilon_steps`."""
+    epsilon_steps: float | None = None
+    """By default half of the run."""
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        check_fractions(self, "epsilon", "last_epsilon")
+        if not (self.learning_rate > 0 and self.last_learning_rate >= 0):
+            rates = f"{self.learning_rate} and {self.last_learning_rate}"
+            raise ValueError(f"learning_rate must be positive and last_learning_rate not negative, got {rates}")
+
+    def epsilon_at(self, steps: jax.Array) -> jax.Array:
+        """Return the fraction of random actions after so many steps, float32[]."""
+        length = self.total_timesteps / 2 if self.epsilon_steps is None else self.epsilon_steps
+        return jnp.asarray(optax.linear_schedule(self.epsilon, self.last_epsilon, max(1, round(length)))(steps))
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """RAdam with clipped gradients and a learning rate that falls linearly."""
+        length = self.total_timesteps if self.learning_rate_steps is None else self.learning_rate_steps
+        schedule = optax.linear_schedule(self.learning_rate, self.last_learning_rate, self.gradient_steps(length))
+        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.radam(schedule))
+
+
+def epsilon_greedy(key: jax.Array, q_values: jax.Array, epsilon: jax.Array) -> jax.Array:
+    """Return the best action, or with probability `epsilon` a random one, int32[]; `q_values` are float32[num_actions]."""
+    key_explore, key_action = jax.random.split(key)
+    random = jax.random.randint(key_action, (), 0, len(q_values), jnp.int32)
+    return jnp.where(jax.random.uniform(key_explore) < epsilon, random, jnp.argmax(q_values).astype(jnp.int32))
+
+
+def q_of(q_values: jax.Array, action: jax.Array) -> jax.Array:
+    """Return the Q-values of the actions taken: float32[...] from float32[..., num_actions] and int32[...]."""
+    return jnp.take_along_axis(q_values, action[..., None], -1)[..., 0]
