@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -79,6 +80,19 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
     """Write a file; see `whole`."""
     with whole(path) as file:
         file.write(content)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def check_writable(path: pathlib.Path) -> None:

@@ -229,6 +229,18 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"burn_in": 16}, "burn_in must be at least 0 and below num_steps"),
         ({"num_steps": 0}, "num_steps must be positive"),
         ({"learning_rate": -1}, "learning_rate must be positive"),
+        ({"learning_rate": math.nan}, "learning_rate must be a number of 32 bits, got nan"),
+        ({"learning_rate": 10**400}, "learning_rate must be a number of 32 bits, got 1000"),
+        ({"total_timesteps": math.inf}, "total_timesteps must be a number of 32 bits, got inf"),
+        ({"total_timesteps": 1e10}, "total_timesteps must be positive, and at most 2147483647"),
+        ({"epsilon_steps": -1}, "epsilon_steps must be positive"),
+        ({"algorithm": "dqn", "replay_size": 10**20}, "replay_size must be positive, and at most 2147483647"),
+        ({"layers": 10**20}, "layers must be positive, and at most 2147483647"),
+        ({"num_seeds": 0}, "num_seeds must be positive"),
+        ({"seed": -1}, "seeds must be from 0 to 4294967295, got 1 from -1 on"),
+        ({"seed": 10**20}, "seeds must be from 0 to 4294967295"),
+        ({"seed": 2**32 - 1, "num_seeds": 2}, "seeds must be from 0 to 4294967295, got 2 from 4294967295 on"),
+        ({"algorithm": ["pqn"]}, r"unknown algorithm \['pqn'\]; did you mean pqn"),
         ({"algorithm": "ppo", "learning_rate": 0}, "learning_rate must be positive"),
     ],
 )
@@ -244,7 +256,7 @@ def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
         ({"memory": "lur"}, "did you mean lru"),
         ({"obs_size": 63}, "64"),
         ({"num_envs": 3}, "must be a multiple of minibatches"),
-        ({"num_seeds": 0}, "num_seeds must be at least 1"),
+        ({"layers": 1001}, "layers must be at most 1000"),
         ({"memory": "none-small", "window_size": 4}, "not for none-small"),
     ],
 )
@@ -261,6 +273,9 @@ def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         cli.main(["train", "--resume", str(tmp_path), "--run", str(tmp_path)])
     assert "--run" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["train", "pqn", *arguments(SMALL | {"total_timesteps": math.inf}), "--run", str(tmp_path / "run")])
+    assert "total_timesteps must be a number" in capsys.readouterr().err
     for command in (
         ["pnq"],
         ["pqn", "--env", "NavigatorEasy", "--preset", "gpu"],
@@ -269,6 +284,10 @@ def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
         ["--resume", str(tmp_path)],
     ):
         assert cli.main(["train", *command]) == 1
+    for address in ("nohost", ":1", "host:", "host:port", "host:99999"):
+        two = ["--coordinator", address, "--num-processes", "2", "--process-id", "1"]
+        assert cli.main(["train", "pqn", "--env", "NavigatorEasy", *two]) == 1
+        assert f"--coordinator must be HOST:PORT, or auto, got {address!r}" in capsys.readouterr().err
     assert cli.main(["train"]) == 2
     assert not list(tmp_path.iterdir())
 
@@ -279,6 +298,10 @@ def test_there_must_be_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
         trainer.train(small("dqn", replay_size=10**9), quiet)
     with pytest.raises(MemoryError, match="training needs"):  # of which nothing is made
         trainer.train(small(memory="gru", memory_size=10**6), quiet)
+    with pytest.raises(MemoryError, match="the network needs .* GB"):
+        trainer.train(small(memory_size=4096, layers=10**5), quiet)
+    with pytest.raises(MemoryError, match="training needs .* GB"):
+        trainer.train(small(num_seeds=10**7), quiet)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
     with pytest.raises(OSError, match="checkpoints need"):
         trainer.train(small(), quiet)
@@ -313,8 +336,8 @@ def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.
     with pytest.raises(FileExistsError, match="--resume"):
         trainer.train(small(), dataclasses.replace(QUIET, run=trained))
     (tmp_path / ".config.json.abcd_123").write_text("{")  # killed in its first write: nothing is there yet
-    with pytest.raises(ValueError, match="num_seeds must be"):
-        trainer.train(small(num_seeds=0), dataclasses.replace(QUIET, run=tmp_path))
+    with pytest.raises(ValueError, match="must be a multiple"):
+        trainer.train(small(num_envs=3), dataclasses.replace(QUIET, run=tmp_path))
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="choose another"):
         trainer.train(small(), dataclasses.replace(QUIET, run=tmp_path))
@@ -357,9 +380,10 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (damaged / "config.json").write_text(json.dumps(config.to_dict()))
     with pytest.raises(CheckpointError, match="not finite"):
         baselines.load(damaged)
-    (damaged / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json is damaged"):
-        baselines.load(damaged)
+    for content in ("{", "[" * 100_000):
+        (damaged / "config.json").write_text(content)
+        with pytest.raises(ValueError, match="config.json is damaged"):
+            baselines.load(damaged)
     (damaged / "config.json").write_text(json.dumps(other))
     (damaged / "model.eqx").unlink()
     with pytest.raises(FileNotFoundError, match="--resume"):

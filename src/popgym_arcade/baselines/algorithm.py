@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from popgym_arcade.baselines.collect import Actors, Rollout, begin, collect
 from popgym_arcade.environment import Environment
 
 Metrics = dict[str, jax.Array]
+_LARGEST, _LARGEST_COUNT = float(np.finfo(np.float32).max), (1 << 31) - 1
 
 
 class Learner(NamedTuple):
@@ -88,9 +90,13 @@ class Algorithm(abc.ABC):
         Raises:
             ValueError: if one is out of range.
         """
-        for name in ("total_timesteps", "num_envs", "num_steps", "epochs", "minibatches", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not abs(value) <= _LARGEST:
+                raise ValueError(f"{field.name} must be a number of 32 bits, got {value}")
+        check_counts(self, "total_timesteps", "num_envs", "num_steps", "epochs", "minibatches")
+        if not self.max_gradient_norm > 0:
+            raise ValueError(f"max_gradient_norm must be positive, got {self.max_gradient_norm}")
         if not 0 <= self.discount <= 1:
             raise ValueError(f"discount must be from 0 to 1, got {self.discount}")
         if not 0 <= self.burn_in < self.num_steps:
@@ -275,6 +281,7 @@ class QLearning(Algorithm):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
+        check_counts(self, "learning_rate_steps", "epsilon_steps")
         if not (self.learning_rate > 0 and self.last_learning_rate >= 0):
             rates = f"{self.learning_rate} and {self.last_learning_rate}"
             raise ValueError(f"learning_rate must be positive and last_learning_rate not negative, got {rates}")
@@ -299,6 +306,18 @@ class QLearning(Algorithm):
         length = self.total_timesteps if self.learning_rate_steps is None else self.learning_rate_steps
         schedule = optax.linear_schedule(self.learning_rate, self.last_learning_rate, self.gradient_steps(length))
         return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.radam(schedule))
+
+
+def check_counts(settings: Any, *names: str) -> None:
+    """See that settings are positive, or None, and can be counted in 32 bits, as JAX does.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value <= _LARGEST_COUNT:
+            raise ValueError(f"{name} must be positive, and at most {_LARGEST_COUNT}, got {value}")
 
 
 def has_memory(network: Any) -> bool:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from popgym_arcade.baselines import replay
-from popgym_arcade.baselines.algorithm import Learner, Metrics, QLearning, Share, has_memory
+from popgym_arcade.baselines.algorithm import Learner, Metrics, QLearning, Share, check_counts, has_memory
 from popgym_arcade.baselines.collect import Actors, Rollout
 
 
@@ -59,6 +59,7 @@ class DQN(QLearning):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
+        check_counts(self, "replay_size")
         if self.replay_size < self.steps_per_update:
             least = f"the {self.steps_per_update} steps of an update"
             raise ValueError(f"replay_size must be at least {least}, got {self.replay_size}")

@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from popgym_arcade import files
@@ -68,7 +69,7 @@ class JsonLines:
 class TensorBoard:
     """A folder of event files per seed. They are written here and now: tensorboardX's thread would hang on a full disk."""
 
-    def __init__(self, folder: pathlib.Path, seeds: tuple[int, ...], steps: int) -> None:
+    def __init__(self, folder: pathlib.Path, seeds: Sequence[int], steps: int) -> None:
         """Open the files; what a run that is resumed wrote after so many steps is hidden."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2

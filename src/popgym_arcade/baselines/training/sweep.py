@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import json
 import pathlib
 import shlex
 import subprocess
@@ -137,7 +136,7 @@ class Sweep:
 
 
 def _results(folder: pathlib.Path) -> list[dict[str, Any]]:
-    return json.loads((folder / run.EVALUATION).read_bytes())["results"] if run.is_finished(folder) else []
+    return files.read_json(folder / run.EVALUATION)["results"] if run.is_finished(folder) else []
 
 
 def _progress(folder: pathlib.Path) -> float:
@@ -146,5 +145,5 @@ def _progress(folder: pathlib.Path) -> float:
     if not (folder / run.METRICS).is_file():
         return 0.0
     lines = logs.read(folder / run.METRICS)
-    total = json.loads((folder / run.CONFIG).read_bytes())["total_timesteps"]
+    total = configs.read(folder / run.CONFIG).algorithm.total_timesteps
     return min(1.0, lines[-1]["steps"] / total) if lines else 0.0

@@ -21,16 +21,17 @@ import numpy as np
 from tqdm import tqdm
 
 import popgym_arcade
-from popgym_arcade import files
+from popgym_arcade import files, room
 from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Learner, Share
 from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import logs, results, run
 from popgym_arcade.baselines.training.config import Config
-from popgym_arcade.baselines.training.devices import Layout, check_room
+from popgym_arcade.baselines.training.devices import Layout, byte_count, check_room
 
 _PACKAGES = ("jax", "equinox", "optax", "memax", "numpy")
+_MOST_LAYERS = 1000
 _QUIET_SECONDS = 30  # between two lines of progress, where nobody looks at a terminal
 
 
@@ -54,6 +55,17 @@ class Output:
     """Episodes of each seed in the evaluation at the end."""
     video: bool = True
     """Film an episode at the end."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: if one is out of range.
+        """
+        if self.eval_episodes < 2:
+            raise ValueError(f"eval_episodes must be at least 2, got {self.eval_episodes}")
+        if not self.checkpoint_minutes > 0:
+            raise ValueError(f"checkpoint_minutes must be positive, got {self.checkpoint_minutes}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,12 +143,6 @@ def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
 
 class _Training:
     def __init__(self, config: Config[Any], options: Output, folder: pathlib.Path, layout: Layout) -> None:
-        if config.num_seeds < 1:
-            raise ValueError(f"num_seeds must be at least 1, got {config.num_seeds}")
-        if options.eval_episodes < 2:
-            raise ValueError(f"eval_episodes must be at least 2, got {options.eval_episodes}")
-        if not options.checkpoint_minutes > 0:
-            raise ValueError(f"checkpoint_minutes must be positive, got {options.checkpoint_minutes}")
         self.config, self.options, self.folder, self.layout = config, options, folder, layout
         self.updates, self.seconds = 0, 0.0
         self.algorithm = config.algorithm
@@ -144,12 +150,13 @@ class _Training:
         self.env, self.params = config.make_env()
         # A CPU gains nothing from seeds that train side by side: they take turns.
         self.at_once = 1 if jax.default_backend() == "cpu" else config.num_seeds
-        self.groups = [config.seeds[i : i + self.at_once] for i in range(0, config.num_seeds, self.at_once)]
         self.learners: list[Learner] = []
         self._prepare()
+        self.groups = [config.seeds[i : i + self.at_once] for i in range(0, config.num_seeds, self.at_once)]
 
     def _prepare(self) -> None:
         # Shapes alone: what does not fit is refused before it is made.
+        self._check_layers()
         shapes = eqx.filter_eval_shape(self.config.make_network, self.config.seed)
         self.algorithm.check(shapes, self.layout.share)
         first, structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
@@ -164,16 +171,27 @@ class _Training:
             return self.algorithm.make_update(network, *game, key, self.layout.share)(learner)
 
         whole = jax.eval_shape(lambda weights, key: start(weights, key, Share()), first, _keys([0])[0])
-        self.like = [whole] * self.config.num_seeds
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
         if self.layout.is_first:
             files.check_folder(self.folder / run.CONFIG)
             for path in run.leftovers(self.folder):
                 path.unlink(missing_ok=True)
         check_room(every, self.folder, self.layout)
+        self.like = [whole] * self.config.num_seeds
         share = self.layout.share
         self._start = self.layout.start(self._over_seeds(lambda weights, key: start(weights, key, share)))
         self._update = self.layout.update(self._over_seeds(update))
+
+    def _check_layers(self) -> None:
+        """See that the layers fit into memory, by the shapes of two: those of all would take as long as there are layers."""
+        few = (1, 2)
+        if self.config.layers in few:
+            return
+        configs = [dataclasses.replace(self.config, layers=layers) for layers in few]
+        one, two = (byte_count(eqx.filter_eval_shape(config.make_network, config.seed)) for config in configs)
+        room.check("the network", one + (self.config.layers - 1) * (two - one))
+        if self.config.layers > _MOST_LAYERS:
+            raise ValueError(f"layers must be at most {_MOST_LAYERS}, as each is compiled, got {self.config.layers}")
 
     def _over_seeds(self, function: Any) -> Any:
         if self.at_once > 1:
