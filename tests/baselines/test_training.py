@@ -6,9 +6,10 @@ import json
 import math
 import os
 import pathlib
+import platform
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -69,6 +70,13 @@ def weights(folder: pathlib.Path, seed: int | None = None) -> list[np.ndarray]:
 def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def fail_with(number: int) -> Callable[..., None]:
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -323,7 +331,8 @@ def test_a_run_can_go_on_where_it_began(
 
     def prepare(free: int) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
-        trainer._Training(small(num_seeds=2), QUIET, folder, devices.Layout(1))
+        with run.alone(folder):
+            trainer._Training(small(num_seeds=2), QUIET, folder, devices.Layout(1))
 
     prepare(sizes[0])
     assert not any(path.exists() for path in left)
@@ -345,6 +354,39 @@ def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.
         trainer.train(small(), dataclasses.replace(QUIET, run=trained, resumable=True))
     finished = dataclasses.replace(QUIET, run=trained, resumable=True)
     assert trainer.train(small(num_seeds=2), finished) == trained
+
+
+def test_a_run_is_trained_by_one_process(
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    folder = tmp_path / "run"
+    cut_off(trained, folder)
+    told = f"popgym-arcade: {folder} is being trained by process {os.getpid()} on {platform.node()}\n"
+    half = folder / "checkpoints" / ".000000000003.npz.abcd_123"  # another process writes it
+    with run.alone(folder):
+        half.touch()
+        assert cli.main(["train", "--resume", str(folder)]) == 1
+    assert capsys.readouterr().err == told and half.exists()
+    new = tmp_path / "new"
+    with run.alone(new):
+        assert cli.main(["train", "pqn", *arguments(SMALL), "--run", str(new)]) == 1
+    assert capsys.readouterr().err == told.replace(str(folder), str(new))
+    begun = trainer._Training.__init__
+
+    def slow(*given: Any) -> None:
+        begun(*given)
+        shutil.copy(trained / "config.json", new)
+
+    monkeypatch.setattr(trainer._Training, "__init__", slow)
+    with pytest.raises(FileExistsError, match="--resume"):
+        trainer.train(small(), dataclasses.replace(QUIET, run=new))
+    monkeypatch.setattr(fcntl, "flock", fail_with(errno.ENOLCK))  # some network file systems
+    with run.alone(new), run.alone(new):
+        pass
 
 
 def test_devices_that_are_not_there(tmp_path: pathlib.Path) -> None:
@@ -442,10 +484,7 @@ def test_a_full_disk(
     folder.mkdir()
     shutil.copy(trained / "config.json", folder)
 
-    def fail(handle: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC))
     (folder / "checkpoints").mkdir()
     assert cli.main(["train", "--resume", str(folder)]) == 1
     (line,) = capsys.readouterr().err.splitlines()

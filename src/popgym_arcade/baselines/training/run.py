@@ -8,12 +8,15 @@ curve.png           returns while training
 agent.mp4           an episode of the agent
 checkpoints/        where to go on
 tensorboard/        the metrics again
+.lock               held by the process that trains it
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import re
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -28,7 +31,7 @@ from popgym_arcade.baselines.training.config import Config
 
 AGENTS = pathlib.Path(__file__).parent.parent / "agents"
 CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "evaluation.json", "curve.png", "agent.mp4"
-CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+CHECKPOINTS, TENSORBOARD, LOCK = "checkpoints", "tensorboard", ".lock"
 # How equinox writes where a leaf is: (GetAttrKey(name='encoder'), SequenceKey(idx=1)).
 _KEYS = re.compile(r"\((\w+Key\([^()]*\)(, )?)+\)")
 
@@ -102,6 +105,20 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
     if config.other_rules:
         warnings.warn(f"{folder} was trained under {config.other_rules}", stacklevel=2)
     return model, dataclasses.replace(config, seed=seed, num_seeds=1)
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path) -> Iterator[None]:
+    """Keep a run to this process, and remove what others have left that were killed.
+
+    Raises:
+        BlockingIOError: if another process trains it.
+        OSError: if its folder cannot be written.
+    """
+    with files.lock(folder / LOCK, f"{folder} is being trained"):
+        for path in leftovers(folder):
+            path.unlink(missing_ok=True)
+        yield
 
 
 def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:

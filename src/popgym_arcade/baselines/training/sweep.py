@@ -3,10 +3,13 @@
 import concurrent.futures
 import dataclasses
 import itertools
+import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,8 +76,16 @@ class Sweep:
         return path
 
     def run(self, jobs: int) -> int:
-        """Run what is not finished, some at once, and show the table; return 1 if a command failed, else 0."""
+        """Run what is not finished, some at once, and show the table; return 1 if a command failed, else 0.
+
+        Raises:
+            BlockingIOError: if another process trains one of the runs.
+        """
         waiting = {folder: words for folder, words in self.commands.items() if not run.is_finished(folder)}
+        for folder in waiting:
+            if (folder / run.LOCK).exists():
+                with run.alone(folder):
+                    pass
         failed = []
         done = len(self.commands) - len(waiting)
         terminal.show_progress(f"{done} of {len(self.commands)} finished")
@@ -131,8 +142,9 @@ class Sweep:
         path = self._output(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as output:
-            here = [sys.executable, "-m", "popgym_arcade.cli", *words[1:]]
-            return subprocess.run(here, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+            here = [sys.executable, "-m", __name__, *words[1:]]
+            with subprocess.Popen(here, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT) as child:
+                return child.wait()
 
 
 def _results(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -147,3 +159,19 @@ def _progress(folder: pathlib.Path) -> float:
     lines = logs.read(folder / run.METRICS)
     total = configs.read(folder / run.CONFIG).algorithm.total_timesteps
     return min(1.0, lines[-1]["steps"] / total) if lines else 0.0
+
+
+def _main() -> int:
+    """Carry out a command of a sweep, which ends as by SIGTERM if the sweep is killed: then the pipe from it is closed."""
+    from popgym_arcade import cli
+
+    def watch() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import equinox as eqx
@@ -94,6 +94,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
         the folder of the run, see `popgym_arcade.baselines.training.run`.
 
     Raises:
+        BlockingIOError: if another process trains this run.
         FileExistsError: if the folder holds something already.
         MemoryError: if it does not fit into memory.
         OSError: if the folder cannot be written, or its disk is too small.
@@ -106,15 +107,16 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
             raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
         return resume(folder, options)
     layout = Layout(options.num_devices)
-    if layout.is_first and folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {*run.leftovers(folder)}):
-        hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
-        raise FileExistsError(f"{folder} exists already; {hint}")
-    training = _Training(config, options, folder, layout)
     if layout.is_first:
-        files.write_whole(folder / run.CONFIG, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
-    with _full_disk_explained(folder):
-        training.begin()
-        return training.finish()
+        _check_unused(folder)
+    training = _Training(config, options, folder, layout)
+    with _alone(folder, layout):
+        if layout.is_first:
+            _check_unused(folder)  # another process may have been faster
+            files.write_whole(folder / run.CONFIG, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+        with _full_disk_explained(folder):
+            training.begin()
+            return training.finish()
 
 
 def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
@@ -135,10 +137,22 @@ def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
     if run.is_finished(folder):
         print(f"{folder} is finished", file=sys.stderr)
         return folder
-    training = _Training(config, options, folder, Layout(options.num_devices))
-    with _full_disk_explained(folder):
+    layout = Layout(options.num_devices)
+    with _alone(folder, layout), _full_disk_explained(folder):
+        training = _Training(config, options, folder, layout)
         training.go_on()
         return training.finish()
+
+
+def _check_unused(folder: pathlib.Path) -> None:
+    if folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {*run.leftovers(folder), folder / run.LOCK}):
+        hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
+        raise FileExistsError(f"{folder} exists already; {hint}")
+
+
+def _alone(folder: pathlib.Path, layout: Layout) -> AbstractContextManager[None]:
+    """Keep the run to this process, and those that train with it: the first one speaks for them."""
+    return run.alone(folder) if layout.is_first else nullcontext()
 
 
 class _Training:
@@ -174,8 +188,6 @@ class _Training:
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
         if self.layout.is_first:
             files.check_folder(self.folder / run.CONFIG)
-            for path in run.leftovers(self.folder):
-                path.unlink(missing_ok=True)
         check_room(every, self.folder, self.layout)
         self.like = [whole] * self.config.num_seeds
         share = self.layout.share
