@@ -11,6 +11,7 @@ import pytest
 
 import popgym_arcade
 from popgym_arcade import cli, demo, files, pictures, registration, room, speed, terminal
+from popgym_arcade.baselines.training import run
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,10 +114,31 @@ def test_games_of_others(
     assert capsys.readouterr().err == "popgym-arcade: there is no module 'no_games' to import\n"
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_written_is_found_before_the_work(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for module, name in ((speed, "measure"), (speed, "fill_rate"), (run, "load")):
+        monkeypatch.setattr(module, name, None)
     (tmp_path / "file").touch()
-    assert cli.main(["demo", "NavigatorEasy", "--out", str(tmp_path / "file")]) == 1
-    assert "file" in capsys.readouterr().err
+    for name in ("twins.gif", "twins.csv"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    for command in (
+        ["demo", "NavigatorEasy", "--out", "file"],
+        ["demo", "NavigatorEasy", "--out", "out"],
+        ["benchmark", "NavigatorEasy", "--json", "file/new.json"],
+        ["benchmark", "NavigatorEasy", "--json", "out"],
+        ["evaluate", "skittles-lru", "--json", "file/new.json"],
+        ["evaluate", "skittles-lru", "--json", "file"],
+        ["introspect", "skittles-lru", "saliency", "-o", "out/twins.png"],
+        ["introspect", "skittles-lru", "report", "-o", "file/new.html"],
+        ["sweep", "pqn", "--envs", "CartPoleEasy", "--folder", "file"],
+        ["train", "pqn", "--env", "CartPoleEasy", "--run", "file/new"],
+    ):
+        assert cli.main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert command[-1].replace("png", "csv") in line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "out", "twins.csv", "twins.gif"]
 
 
 def test_without_pillow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -269,6 +269,8 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.table:
         print(sweep.table())
         return 0
+    if not options.list:
+        sweep.check_ready()
     print(f"wrote {sweep.write_list()}")
     return 0 if options.list else sweep.run(options.jobs)
 

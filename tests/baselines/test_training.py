@@ -9,6 +9,7 @@ import pathlib
 import platform
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -313,6 +314,18 @@ def test_there_must_be_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
     with pytest.raises(OSError, match="checkpoints need"):
         trainer.train(small(), quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_wandb_is_missed_at_once(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    sweep = ["sweep", "pqn", "--envs", "CartPoleEasy", "--folder", str(tmp_path / "sweep"), "--", "--wandb", "project"]
+    train = ["train", "pqn", *arguments(SMALL), "--run", str(tmp_path / "run"), "--wandb", "project"]
+    for command in (train, sweep):
+        assert cli.main(command) == 1
+        assert capsys.readouterr().err == "popgym-arcade: --wandb needs Weights & Biases: pip install wandb\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _NAME = "introspect"
 _OF_A_RUN = ("saliency", "density", "contamination", "report")
-_FILE = "a name ending in .png, .pdf or .svg; the numbers go into a .csv file beside it"
+_TABLE = ".csv"
+_FILE = f"a name ending in .png, .pdf or .svg; the numbers go into a {_TABLE} file beside it"
 
 _WANTED = (
     "an observability gap needs runs of one game and memory on both views",
@@ -351,14 +352,15 @@ def _check_figure(options: argparse.Namespace) -> None:
 
     path = options.out or pathlib.Path("figure.png")
     figures.checked_format(path)
-    files.check_folder(path)
+    for written in (path, path.with_suffix(_TABLE)):
+        files.check_folder(written)
 
 
 def _write(path: pathlib.Path, figure: Any, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from popgym_arcade.introspection import figures
 
     figures.save(figure, path)
-    table = path.with_suffix(".csv")
+    table = path.with_suffix(_TABLE)
     figures.write_table(table, header, rows)
     print(f"wrote {path} and {table}")
 

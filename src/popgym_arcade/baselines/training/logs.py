@@ -117,12 +117,8 @@ class Wandb:
         Raises:
             ModuleNotFoundError: if wandb is missing.
         """
-        try:
-            wandb: Any = importlib.import_module("wandb")
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError("--wandb needs Weights & Biases: pip install wandb") from None
         name = run.resolve().name
-        self._run: Any = wandb.init(project=project, name=name, id=name, resume="allow", dir=str(run), config=config)
+        self._run: Any = wandb().init(project=project, name=name, id=name, resume="allow", dir=str(run), config=config)
 
     def write(self, seed: int, steps: int, metrics: dict[str, float]) -> None:
         """See `Log`."""
@@ -135,6 +131,18 @@ class Wandb:
     def close(self) -> None:
         """See `Log`."""
         self._run.finish()
+
+
+def wandb() -> Any:
+    """Return the module of Weights & Biases.
+
+    Raises:
+        ModuleNotFoundError: if it is missing.
+    """
+    try:
+        return importlib.import_module("wandb")
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("--wandb needs Weights & Biases: pip install wandb") from None
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -75,17 +75,28 @@ class Sweep:
         files.write_whole(path, "".join(shlex.join(words) + "\n" for words in self.commands.values()).encode())
         return path
 
-    def run(self, jobs: int) -> int:
-        """Run what is not finished, some at once, and show the table; return 1 if a command failed, else 0.
+    @property
+    def waiting(self) -> dict[pathlib.Path, list[str]]:
+        """The commands of the runs that are not finished."""
+        return {folder: words for folder, words in self.commands.items() if not run.is_finished(folder)}
+
+    def check_ready(self) -> None:
+        """See that what is not finished can be run.
 
         Raises:
             BlockingIOError: if another process trains one of the runs.
+            ModuleNotFoundError: if Weights & Biases are asked for and missing.
         """
-        waiting = {folder: words for folder, words in self.commands.items() if not run.is_finished(folder)}
-        for folder in waiting:
+        for folder, words in self.waiting.items():
+            if command.parse(words[2:]).output.wandb:
+                logs.wandb()
             if (folder / run.LOCK).exists():
                 with run.alone(folder):
                     pass
+
+    def run(self, jobs: int) -> int:
+        """Run what is not finished, some at once, and show the table; return 1 if a command failed, else 0."""
+        waiting = self.waiting
         failed = []
         done = len(self.commands) - len(waiting)
         terminal.show_progress(f"{done} of {len(self.commands)} finished")

@@ -97,6 +97,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
         BlockingIOError: if another process trains this run.
         FileExistsError: if the folder holds something already.
         MemoryError: if it does not fit into memory.
+        ModuleNotFoundError: if Weights & Biases are asked for and missing.
         OSError: if the folder cannot be written, or its disk is too small.
         TrainingError: if the loss is no longer finite.
         ValueError: if the config names something that does not exist or does not fit together.
@@ -157,6 +158,8 @@ def _alone(folder: pathlib.Path, layout: Layout) -> AbstractContextManager[None]
 
 class _Training:
     def __init__(self, config: Config[Any], options: Output, folder: pathlib.Path, layout: Layout) -> None:
+        if options.wandb and layout.is_first:
+            logs.wandb()  # what is missing is missed before anything is made
         self.config, self.options, self.folder, self.layout = config, options, folder, layout
         self.updates, self.seconds = 0, 0.0
         self.algorithm = config.algorithm
