@@ -416,7 +416,16 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
         baselines.load(trained, 2)
     damaged = tmp_path / "damaged"
     shutil.copytree(trained, damaged)
-    content = (damaged / "model.eqx").read_bytes()
+    content = bytearray((damaged / "model.eqx").read_bytes())
+    content[-9] ^= 1  # a bit of a weight
+    (damaged / "model.eqx").write_bytes(content)
+    with pytest.raises(CheckpointError, match="model.eqx is damaged: its checksum is not the one in evaluation.json"):
+        baselines.load(damaged)
+    for told in ("{}", "[]", '{"checksums": {}}'):
+        (damaged / "evaluation.json").write_text(told)
+        with pytest.raises(CheckpointError, match="evaluation.json is damaged: it has no checksum of model.eqx"):
+            baselines.load(damaged)
+    (damaged / "evaluation.json").unlink()  # as where training stopped before its end
     (damaged / "model.eqx").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match="damaged or does not fit"):
         baselines.load(damaged)
@@ -486,6 +495,11 @@ def test_resuming_from_the_last_good_checkpoint(
     assert cli.main(["train", "--resume", str(folder)]) == 0
     assert "is finished" in capsys.readouterr().err
     (folder / "model-1.eqx").unlink()  # a lost agent is made again
+    with monkeypatch.context() as patch:  # and killed before it is evaluated: the old checksums are no longer there
+        patch.setattr(results, "curve", fail_with(errno.EIO))
+        assert cli.main(["train", "--resume", str(folder), *quiet]) == 1
+    assert_same(weights(folder, 1), weights(trained, 1))
+    assert not run.is_finished(folder)
     assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
     assert_same(weights(folder, 1), weights(trained, 1))
 

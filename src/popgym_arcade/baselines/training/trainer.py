@@ -348,6 +348,7 @@ class _Training:
 
     def _write_models(self, weights: list[Any]) -> list[Any]:
         models = [eqx.combine(jax.tree.map(jnp.asarray, each), self.structure) for each in weights]
+        (self.folder / run.EVALUATION).unlink(missing_ok=True)  # its checksums are of those before
         for seed, model in zip(self.config.seeds, models, strict=True):
             run.save_model(self.folder, self.config, seed, model)
         return models
@@ -363,7 +364,14 @@ class _Training:
             files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
         played = results.returns(models, config, config.partial, episodes, config.seed)
         told = results.summaries(played, config.env, config.partial)
-        content = {"config": config.to_dict(), "train_seconds": self.seconds, "results": told}
+        paths = [run.model_path(folder, config, seed) for seed in models]
+        checksums = {path.name: run.checksum(path) for path in paths}
+        content = {
+            "config": config.to_dict(),
+            "train_seconds": self.seconds,
+            "checksums": checksums,
+            "results": told,
+        }
         files.write_whole(folder / run.EVALUATION, (json.dumps(content, indent=1) + "\n").encode())
         for result in told:
             low, high = result["interval"]
