@@ -19,6 +19,7 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import experts, files, players, scores, terminal
+from popgym_arcade.arguments import seed_number
 from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP, Environment
 from popgym_arcade.environments.battleship import BattleShip
 from popgym_arcade.players import features, reference, search
@@ -35,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=("search", "measure"))
     parser.add_argument("ids", nargs="*", metavar="ID", help="environments, such as NavigatorEasy (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the search (default: 0)")
     parser.add_argument("--iterations", type=int, default=192, help="of each search (default: 192)")
     parser.add_argument("--episodes", type=int, help="in an iteration, or to measure (default: 512; 2000)")
     options = parser.parse_args()

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade import cli, demo, files, pictures, registration, speed, terminal
+from popgym_arcade import cli, demo, files, pictures, registration, room, speed, terminal
+from popgym_arcade.baselines.training import run
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +62,10 @@ def test_benchmark(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
         (["benchmark", "navigatoreasy"], "did you mean NavigatorEasy"),
         (["benchmark", "--obs-size", "32"], "must be from 64 to 512"),
         (["benchmark", "--num-envs", "0"], "must be from 1"),
+        (["play", "--seed", "4294967296"], "must be from 0 to 4294967295"),
+        (["sweep", "pqn", "--envs", "CartPoleEasy", "--seeds", "4294967296"], "must be from 0 to 4294967295"),
+        (["evaluate", "skittles-lru", "--seed", "4294967296"], "must be from 0 to 4294967295"),
+        (["introspect", "skittles-lru", "report", "--seed", "4294967296"], "must be from 0 to 4294967295"),
         (["demo", "--seconds", "-1"], "must be from 0.001"),
         (["demo", "--seconds", "soon"], "invalid"),
         (["dance"], "invalid choice"),
@@ -74,6 +79,24 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
         status = stop.code
     assert status in (1, 2)
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "need"),
+    [(["benchmark", "--num-envs", "1048576", "--obs-size", "512"], "1,649.3 GB"), (["demo", "--num-envs", "2"], "0.2 MB")],
+)
+def test_frames_must_fit_into_memory(
+    arguments: list[str],
+    need: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(room, "_available", lambda: 100_000)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    assert f"needs {need} of memory; only 0.1 MB are free" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_games_of_others(
@@ -91,10 +114,31 @@ def test_games_of_others(
     assert capsys.readouterr().err == "popgym-arcade: there is no module 'no_games' to import\n"
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_written_is_found_before_the_work(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for module, name in ((speed, "measure"), (speed, "fill_rate"), (run, "load")):
+        monkeypatch.setattr(module, name, None)
     (tmp_path / "file").touch()
-    assert cli.main(["demo", "NavigatorEasy", "--out", str(tmp_path / "file")]) == 1
-    assert "file" in capsys.readouterr().err
+    for name in ("twins.gif", "twins.csv"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    for command in (
+        ["demo", "NavigatorEasy", "--out", "file"],
+        ["demo", "NavigatorEasy", "--out", "out"],
+        ["benchmark", "NavigatorEasy", "--json", "file/new.json"],
+        ["benchmark", "NavigatorEasy", "--json", "out"],
+        ["evaluate", "skittles-lru", "--json", "file/new.json"],
+        ["evaluate", "skittles-lru", "--json", "file"],
+        ["introspect", "skittles-lru", "saliency", "-o", "out/twins.png"],
+        ["introspect", "skittles-lru", "report", "-o", "file/new.html"],
+        ["sweep", "pqn", "--envs", "CartPoleEasy", "--folder", "file"],
+        ["train", "pqn", "--env", "CartPoleEasy", "--run", "file/new"],
+    ):
+        assert cli.main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert command[-1].replace("png", "csv") in line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "out", "twins.csv", "twins.gif"]
 
 
 def test_without_pillow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,9 @@ import argparse
 import math
 from collections.abc import Callable
 
+SEEDS = 1 << 32
+"""Seeds are integers from 0 to SEEDS - 1: of larger ones JAX takes the lower 32 bits, and plays the same again."""
+
 
 def integer(low: int, high: int | None = None) -> Callable[[str], int]:
     """Return a parser of whole numbers from `low` to `high`; if `high` is left out, there is no limit."""
@@ -27,6 +30,10 @@ def real(low: float, high: float) -> Callable[[str], float]:
 
     parse.__name__ = "number"
     return parse
+
+
+seed_number = integer(0, SEEDS - 1)
+"""A parser of seeds."""
 
 
 def _check(text: str, value: float, low: float, high: float | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import popgym_arcade
 from popgym_arcade import registration, terminal
-from popgym_arcade.arguments import integer, real
+from popgym_arcade.arguments import integer, real, seed_number
 from popgym_arcade.introspection import command as introspect
 
 
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("play", help="play a game yourself", description="Play a game yourself.")
     command.add_argument("game", nargs="?", metavar="GAME", help="a name such as NavigatorEasy (default: choose one)")
     command.add_argument("--partial", action="store_true", help="begin in the POMDP view")
-    command.add_argument("--seed", type=integer(0, (1 << 32) - 1), help="seed of the first episode (default: random)")
+    command.add_argument("--seed", type=seed_number, help="seed of the first episode (default: random)")
     command.add_argument(
         "--obs-size", type=integer(64, 512), help="size of the frames (default: 128, or what fits into the terminal)"
     )
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         "--views", nargs="+", choices=("mdp", "pomdp"), default=["mdp", "pomdp"], help="views (default: both)"
     )
     command.add_argument("--memories", nargs="+", default=["none"], metavar="MEMORY", help="memories (default: none)")
-    command.add_argument("--seeds", nargs="+", type=integer(0, (1 << 31) - 1), default=[0], help="seeds (default: 0)")
+    command.add_argument("--seeds", nargs="+", type=seed_number, default=[0], help="seeds (default: 0)")
     command.add_argument(
         "--folder", type=pathlib.Path, default=pathlib.Path("sweep"), help="for the runs and the list (default: sweep)"
     )
@@ -116,15 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--full", action="store_false", dest="partial", default=None, help="play in the MDP")
     command.add_argument(
         "--seed",
-        type=integer(0),
+        type=seed_number,
         nargs="+",
         action="extend",
         dest="seeds",
         help="the agents of these seeds (default: all of the run)",
     )
-    command.add_argument(
-        "--episode-seed", type=integer(0, (1 << 32) - 1), default=0, help="seed of the episodes (default: 0)"
-    )
+    command.add_argument("--episode-seed", type=seed_number, default=0, help="seed of the episodes (default: 0)")
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_evaluate)
 
@@ -217,9 +215,12 @@ def _demo(options: argparse.Namespace) -> int:
 def _benchmark(options: argparse.Namespace) -> int:
     import json
 
-    from popgym_arcade import files, speed
+    from popgym_arcade import files, room, speed
 
     games = _chosen(options.games) or popgym_arcade.registered_envs
+    if options.json:
+        files.check_folder(options.json)
+    room.check_frames(options.num_envs, options.obs_size)
     limit = speed.fill_rate(options.num_envs, options.obs_size, options.seconds)
     results = []
     for game in games:
@@ -268,6 +269,8 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.table:
         print(sweep.table())
         return 0
+    if not options.list:
+        sweep.check_ready()
     print(f"wrote {sweep.write_list()}")
     return 0 if options.list else sweep.run(options.jobs)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from popgym_arcade import files, pictures, speed, terminal
+from popgym_arcade import files, pictures, room, speed, terminal
 
 _FRAMES = 48
 _OBS_SIZE = 128
@@ -17,11 +17,15 @@ def run(games: Sequence[str], filmed: Sequence[str], num_envs: int, seconds: flo
     """Play, print a table of frames per second, and save `sheet.png` and `twins.gif`, of the games filmed, in `folder`.
 
     Raises:
+        MemoryError: if the frames do not fit into memory.
         ModuleNotFoundError: if Pillow is missing.
         OSError: if the folder cannot be written.
     """
     pictures.pillow()
-    folder.mkdir(parents=True, exist_ok=True)
+    sheet, animation = folder / "sheet.png", folder / "twins.gif"
+    for path in (sheet, animation):
+        files.check_folder(path)
+    room.check_frames(num_envs, _OBS_SIZE)
     start = time.perf_counter()
     rows: list[list[str]] = []
     films: dict[str, list[np.ndarray]] = {}
@@ -47,7 +51,6 @@ def run(games: Sequence[str], filmed: Sequence[str], num_envs: int, seconds: flo
     terminal.show_progress("")
     print(terminal.table([f"frames/s, {num_envs} environments, {_OBS_SIZE} px", "MDP", "POMDP"], rows))
 
-    sheet, animation = folder / "sheet.png", folder / "twins.gif"
     terminal.show_progress("drawing the sheet and the animation")
     files.write_whole(sheet, pictures.png(pictures.wall([frames[_FRAMES // 2] for frames in films.values()])))
     walls = [pictures.wall(frames) for frames in zip(*(films[game] for game in filmed), strict=True)]

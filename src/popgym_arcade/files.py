@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
+import platform
 import tempfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -79,6 +81,55 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
     """Write a file; see `whole`."""
     with whole(path) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def lock(path: pathlib.Path, what: str) -> Iterator[None]:
+    """Hold a file, making it and its folder if needed, so that no other process can; the end of this one frees it.
+
+    Windows and some network file systems have no such locks: there nothing is held.
+
+    Args:
+        path: the file.
+        what: is said of the process that holds it: "... by process 123 on HOST".
+
+    Raises:
+        BlockingIOError: if a process holds it.
+        OSError: if it cannot be written.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    _make_folder(path.parent)
+    with path.open("a+") as file:
+        with naming(path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BlockingIOError(f"{what} by {file.read() or 'another process'}") from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+        yield
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def check_writable(path: pathlib.Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from popgym_arcade import cli
+from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.training import run
 from tests.baselines.test_training import SMALL, arguments, weights
 
@@ -32,7 +34,7 @@ def begin(compiled: pathlib.Path, *words: str, devices: int = 1) -> subprocess.P
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
-    command = [sys.executable, "-m", "popgym_arcade.cli", "train", *words, *QUIET]
+    command = [sys.executable, "-m", "popgym_arcade.cli", *([] if words[0] == "sweep" else ["train"]), *words, *QUIET]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -81,6 +83,26 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: pathlib.Path, comp
         np.testing.assert_array_equal(one, other)
     assert told(folder) == told(tmp_path / "alone")
     assert not run.leftovers(folder)
+
+
+def test_the_runs_of_a_killed_sweep_end(
+    tmp_path: pathlib.Path, compiled: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "pqn", "--envs", "NavigatorEasy", "--views", "pomdp", "--memories", "mingru"]
+    options = arguments(SMALL | {"total_timesteps": 64 * 10**6})
+    command += ["--folder", str(tmp_path), "--", *options[options.index("--obs-size") :]]
+    sweep = begin(compiled, *command)
+    folder = tmp_path / "NavigatorEasy-pomdp-pqn-mingru-seed0"
+    wait_for_lines(folder / "metrics.jsonl", 5, sweep)
+    assert cli.main([*command, *QUIET]) == 1
+    assert f"{folder} is being trained by process " in capsys.readouterr().err
+    sweep.kill()
+    sweep.communicate(timeout=LIMIT)
+    deadline = time.monotonic() + LIMIT
+    while "--resume" not in (tmp_path / "output" / f"{folder.name}.txt").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert int(checkpoint.steps(folder / "checkpoints")[-1].stem) == len(told(folder))
 
 
 def free_port() -> int:

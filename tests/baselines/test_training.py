@@ -6,9 +6,11 @@ import json
 import math
 import os
 import pathlib
+import platform
 import shutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -69,6 +71,13 @@ def weights(folder: pathlib.Path, seed: int | None = None) -> list[np.ndarray]:
 def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def fail_with(number: int) -> Callable[..., None]:
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -229,6 +238,18 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"burn_in": 16}, "burn_in must be at least 0 and below num_steps"),
         ({"num_steps": 0}, "num_steps must be positive"),
         ({"learning_rate": -1}, "learning_rate must be positive"),
+        ({"learning_rate": math.nan}, "learning_rate must be a number of 32 bits, got nan"),
+        ({"learning_rate": 10**400}, "learning_rate must be a number of 32 bits, got 1000"),
+        ({"total_timesteps": math.inf}, "total_timesteps must be a number of 32 bits, got inf"),
+        ({"total_timesteps": 1e10}, "total_timesteps must be positive, and at most 2147483647"),
+        ({"epsilon_steps": -1}, "epsilon_steps must be positive"),
+        ({"algorithm": "dqn", "replay_size": 10**20}, "replay_size must be positive, and at most 2147483647"),
+        ({"layers": 10**20}, "layers must be positive, and at most 2147483647"),
+        ({"num_seeds": 0}, "num_seeds must be positive"),
+        ({"seed": -1}, "seeds must be from 0 to 4294967295, got 1 from -1 on"),
+        ({"seed": 10**20}, "seeds must be from 0 to 4294967295"),
+        ({"seed": 2**32 - 1, "num_seeds": 2}, "seeds must be from 0 to 4294967295, got 2 from 4294967295 on"),
+        ({"algorithm": ["pqn"]}, r"unknown algorithm \['pqn'\]; did you mean pqn"),
         ({"algorithm": "ppo", "learning_rate": 0}, "learning_rate must be positive"),
     ],
 )
@@ -244,7 +265,7 @@ def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
         ({"memory": "lur"}, "did you mean lru"),
         ({"obs_size": 63}, "64"),
         ({"num_envs": 3}, "must be a multiple of minibatches"),
-        ({"num_seeds": 0}, "num_seeds must be at least 1"),
+        ({"layers": 1001}, "layers must be at most 1000"),
         ({"memory": "none-small", "window_size": 4}, "not for none-small"),
     ],
 )
@@ -261,6 +282,9 @@ def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         cli.main(["train", "--resume", str(tmp_path), "--run", str(tmp_path)])
     assert "--run" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["train", "pqn", *arguments(SMALL | {"total_timesteps": math.inf}), "--run", str(tmp_path / "run")])
+    assert "total_timesteps must be a number" in capsys.readouterr().err
     for command in (
         ["pnq"],
         ["pqn", "--env", "NavigatorEasy", "--preset", "gpu"],
@@ -269,6 +293,10 @@ def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
         ["--resume", str(tmp_path)],
     ):
         assert cli.main(["train", *command]) == 1
+    for address in ("nohost", ":1", "host:", "host:port", "host:99999"):
+        two = ["--coordinator", address, "--num-processes", "2", "--process-id", "1"]
+        assert cli.main(["train", "pqn", "--env", "NavigatorEasy", *two]) == 1
+        assert f"--coordinator must be HOST:PORT, or auto, got {address!r}" in capsys.readouterr().err
     assert cli.main(["train"]) == 2
     assert not list(tmp_path.iterdir())
 
@@ -279,9 +307,25 @@ def test_there_must_be_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
         trainer.train(small("dqn", replay_size=10**9), quiet)
     with pytest.raises(MemoryError, match="training needs"):  # of which nothing is made
         trainer.train(small(memory="gru", memory_size=10**6), quiet)
+    with pytest.raises(MemoryError, match="the network needs .* GB"):
+        trainer.train(small(memory_size=4096, layers=10**5), quiet)
+    with pytest.raises(MemoryError, match="training needs .* GB"):
+        trainer.train(small(num_seeds=10**7), quiet)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
     with pytest.raises(OSError, match="checkpoints need"):
         trainer.train(small(), quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_wandb_is_missed_at_once(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    sweep = ["sweep", "pqn", "--envs", "CartPoleEasy", "--folder", str(tmp_path / "sweep"), "--", "--wandb", "project"]
+    train = ["train", "pqn", *arguments(SMALL), "--run", str(tmp_path / "run"), "--wandb", "project"]
+    for command in (train, sweep):
+        assert cli.main(command) == 1
+        assert capsys.readouterr().err == "popgym-arcade: --wandb needs Weights & Biases: pip install wandb\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -300,7 +344,8 @@ def test_a_run_can_go_on_where_it_began(
 
     def prepare(free: int) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
-        trainer._Training(small(num_seeds=2), QUIET, folder, devices.Layout(1))
+        with run.alone(folder):
+            trainer._Training(small(num_seeds=2), QUIET, folder, devices.Layout(1))
 
     prepare(sizes[0])
     assert not any(path.exists() for path in left)
@@ -313,8 +358,8 @@ def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.
     with pytest.raises(FileExistsError, match="--resume"):
         trainer.train(small(), dataclasses.replace(QUIET, run=trained))
     (tmp_path / ".config.json.abcd_123").write_text("{")  # killed in its first write: nothing is there yet
-    with pytest.raises(ValueError, match="num_seeds must be"):
-        trainer.train(small(num_seeds=0), dataclasses.replace(QUIET, run=tmp_path))
+    with pytest.raises(ValueError, match="must be a multiple"):
+        trainer.train(small(num_envs=3), dataclasses.replace(QUIET, run=tmp_path))
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="choose another"):
         trainer.train(small(), dataclasses.replace(QUIET, run=tmp_path))
@@ -322,6 +367,39 @@ def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.
         trainer.train(small(), dataclasses.replace(QUIET, run=trained, resumable=True))
     finished = dataclasses.replace(QUIET, run=trained, resumable=True)
     assert trainer.train(small(num_seeds=2), finished) == trained
+
+
+def test_a_run_is_trained_by_one_process(
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    folder = tmp_path / "run"
+    cut_off(trained, folder)
+    told = f"popgym-arcade: {folder} is being trained by process {os.getpid()} on {platform.node()}\n"
+    half = folder / "checkpoints" / ".000000000003.npz.abcd_123"  # another process writes it
+    with run.alone(folder):
+        half.touch()
+        assert cli.main(["train", "--resume", str(folder)]) == 1
+    assert capsys.readouterr().err == told and half.exists()
+    new = tmp_path / "new"
+    with run.alone(new):
+        assert cli.main(["train", "pqn", *arguments(SMALL), "--run", str(new)]) == 1
+    assert capsys.readouterr().err == told.replace(str(folder), str(new))
+    begun = trainer._Training.__init__
+
+    def slow(*given: Any) -> None:
+        begun(*given)
+        shutil.copy(trained / "config.json", new)
+
+    monkeypatch.setattr(trainer._Training, "__init__", slow)
+    with pytest.raises(FileExistsError, match="--resume"):
+        trainer.train(small(), dataclasses.replace(QUIET, run=new))
+    monkeypatch.setattr(fcntl, "flock", fail_with(errno.ENOLCK))  # some network file systems
+    with run.alone(new), run.alone(new):
+        pass
 
 
 def test_devices_that_are_not_there(tmp_path: pathlib.Path) -> None:
@@ -338,7 +416,16 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
         baselines.load(trained, 2)
     damaged = tmp_path / "damaged"
     shutil.copytree(trained, damaged)
-    content = (damaged / "model.eqx").read_bytes()
+    content = bytearray((damaged / "model.eqx").read_bytes())
+    content[-9] ^= 1  # a bit of a weight
+    (damaged / "model.eqx").write_bytes(content)
+    with pytest.raises(CheckpointError, match="model.eqx is damaged: its checksum is not the one in evaluation.json"):
+        baselines.load(damaged)
+    for told in ("{}", "[]", '{"checksums": {}}'):
+        (damaged / "evaluation.json").write_text(told)
+        with pytest.raises(CheckpointError, match="evaluation.json is damaged: it has no checksum of model.eqx"):
+            baselines.load(damaged)
+    (damaged / "evaluation.json").unlink()  # as where training stopped before its end
     (damaged / "model.eqx").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match="damaged or does not fit"):
         baselines.load(damaged)
@@ -357,9 +444,10 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (damaged / "config.json").write_text(json.dumps(config.to_dict()))
     with pytest.raises(CheckpointError, match="not finite"):
         baselines.load(damaged)
-    (damaged / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json is damaged"):
-        baselines.load(damaged)
+    for content in ("{", "[" * 100_000):
+        (damaged / "config.json").write_text(content)
+        with pytest.raises(ValueError, match="config.json is damaged"):
+            baselines.load(damaged)
     (damaged / "config.json").write_text(json.dumps(other))
     (damaged / "model.eqx").unlink()
     with pytest.raises(FileNotFoundError, match="--resume"):
@@ -407,6 +495,11 @@ def test_resuming_from_the_last_good_checkpoint(
     assert cli.main(["train", "--resume", str(folder)]) == 0
     assert "is finished" in capsys.readouterr().err
     (folder / "model-1.eqx").unlink()  # a lost agent is made again
+    with monkeypatch.context() as patch:  # and killed before it is evaluated: the old checksums are no longer there
+        patch.setattr(results, "curve", fail_with(errno.EIO))
+        assert cli.main(["train", "--resume", str(folder), *quiet]) == 1
+    assert_same(weights(folder, 1), weights(trained, 1))
+    assert not run.is_finished(folder)
     assert cli.main(["train", "--resume", str(folder), *quiet]) == 0
     assert_same(weights(folder, 1), weights(trained, 1))
 
@@ -418,10 +511,7 @@ def test_a_full_disk(
     folder.mkdir()
     shutil.copy(trained / "config.json", folder)
 
-    def fail(handle: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC))
     (folder / "checkpoints").mkdir()
     assert cli.main(["train", "--resume", str(folder)]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import popgym_arcade
+from popgym_arcade.arguments import SEEDS
 from popgym_arcade.environment import FIRE
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
 from popgym_arcade.play.display import Command, Key
 from popgym_arcade.play.film import Recorder
-from popgym_arcade.play.session import SEEDS, Session
+from popgym_arcade.play.session import Session
 from tests.play.script import TICK, Script
 
 UP, DOWN, LEFT, RIGHT, FIRE_KEY, RESTART, SWITCH, BOTH, GOAL, PAUSE, MENU, CHOOSE, QUIT, REDRAW = Command

@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from popgym_arcade.play.session import SEEDS, Session
+from popgym_arcade.arguments import SEEDS
+from popgym_arcade.play.session import Session
 
 
 def test_an_episode_is_given_by_its_seed() -> None:

@@ -11,12 +11,14 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 from popgym_arcade.environment import Environment
 
 Metrics = dict[str, jax.Array]
+_LARGEST, _LARGEST_COUNT = float(np.finfo(np.float32).max), (1 << 31) - 1
 
 
 class Network(Protocol):
@@ -132,10 +134,14 @@ class Algorithm(abc.ABC, Generic[L]):
         Raises:
             ValueError: if one is out of range.
         """
-        for name in ("total_timesteps", "num_envs", "num_steps", "epochs", "minibatches", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not abs(value) <= _LARGEST:
+                raise ValueError(f"{field.name} must be a number of 32 bits, got {value}")
+        check_counts(self, "total_timesteps", "num_envs", "num_steps", "epochs", "minibatches")
         check_fractions(self, "gamma")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive, got {self.max_grad_norm}")
         if not 0 <= self.burn_in < self.num_steps:
             raise ValueError(f"burn_in must be at least 0 and below num_steps, {self.num_steps}, got {self.burn_in}")
 
@@ -195,3 +201,11 @@ def check_fractions(algorithm: Algorithm[Any], *names: str) -> None:
     for name in names:
         if not 0 <= getattr(algorithm, name) <= 1:
             raise ValueError(f"{name} must be from 0 to 1, got {getattr(algorithm, name)}")
+
+
+def check_counts(settings: Any, *names: str) -> None:
+    """Raise a ValueError if a setting is neither None nor positive and countable in 32 bits, as JAX counts."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value <= _LARGEST_COUNT:
+            raise ValueError(f"{name} must be positive, and at most {_LARGEST_COUNT}, got {value}")

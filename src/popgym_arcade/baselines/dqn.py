@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from popgym_arcade.baselines import replay
-from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task, has_memory
+from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task, check_counts, has_memory
 from popgym_arcade.baselines.collect import Actors, collect, episode_metrics, init_actors
 from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, unroll
 from popgym_arcade.baselines.q_learning import QLearning, epsilon_greedy, q_of
@@ -53,6 +53,7 @@ class DQN(QLearning[DQNLearner]):
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
         super().__post_init__()
+        check_counts(self, "replay_size")
         if self.replay_size < self.steps_per_update:
             least = f"the {self.steps_per_update} steps of an update"
             raise ValueError(f"replay_size must be at least {least}, got {self.replay_size}")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from popgym_arcade.baselines.algorithm import Algorithm, L, check_fractions
+from popgym_arcade.baselines.algorithm import Algorithm, L, check_counts, check_fractions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class QLearning(Algorithm[L], abc.ABC):
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
         super().__post_init__()
+        check_counts(self, "learning_rate_steps", "epsilon_steps")
         check_fractions(self, "epsilon", "last_epsilon")
         if not (self.learning_rate > 0 and self.last_learning_rate >= 0):
             rates = f"{self.learning_rate} and {self.last_learning_rate}"

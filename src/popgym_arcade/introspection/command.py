@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from popgym_arcade import environment, files, terminal
-from popgym_arcade.arguments import integer, real
+from popgym_arcade.arguments import integer, real, seed_number
 
 if TYPE_CHECKING:
     from popgym_arcade.introspection.episode import Episode
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _NAME = "introspect"
 _OF_A_RUN = ("saliency", "density", "contamination", "report")
-_FILE = "a name ending in .png, .pdf or .svg; the numbers go into a .csv file beside it"
+_TABLE = ".csv"
+_FILE = f"a name ending in .png, .pdf or .svg; the numbers go into a {_TABLE} file beside it"
 
 _WANTED = (
     "an observability gap needs runs of one game and memory on both views",
@@ -52,7 +53,7 @@ def register(commands: Any) -> None:
 
     command = _add(measures, "density", _density, "measure how recall is spread over whole episodes")
     command.add_argument(
-        "--seed", type=integer(0), nargs="+", action="extend", help="the agents of these seeds (default: the run's first)"
+        "--seed", type=seed_number, nargs="+", action="extend", help="the agents of these seeds (default: the run's first)"
     )
     _add_episodes(command, 20)
     _add_figure(command)
@@ -114,7 +115,7 @@ def _add(measures: Any, name: str, run: Callable[[argparse.Namespace], int], tex
     command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
     command.add_argument(
         "--episode-seed",
-        type=integer(0, (1 << 32) - 1),
+        type=seed_number,
         default=0,
         help="seed of the episodes that are looked into (default: 0)",
     )
@@ -126,7 +127,7 @@ def _add(measures: Any, name: str, run: Callable[[argparse.Namespace], int], tex
 
 
 def _add_agent(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=integer(0), help="the agent of this seed (default: the run's first)")
+    command.add_argument("--seed", type=seed_number, help="the agent of this seed (default: the run's first)")
 
 
 def _add_steps(command: argparse.ArgumentParser, steps: int) -> None:
@@ -351,14 +352,15 @@ def _check_figure(options: argparse.Namespace) -> None:
 
     path = options.out or pathlib.Path("figure.png")
     figures.checked_format(path)
-    files.check_folder(path)
+    for written in (path, path.with_suffix(_TABLE)):
+        files.check_folder(written)
 
 
 def _write(path: pathlib.Path, figure: Any, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from popgym_arcade.introspection import figures
 
     figures.save(figure, path)
-    table = path.with_suffix(".csv")
+    table = path.with_suffix(_TABLE)
     figures.write_table(table, header, rows)
     print(f"wrote {path} and {table}")
 

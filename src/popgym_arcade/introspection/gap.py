@@ -5,14 +5,13 @@ seeds, which holds the chance in the episodes, too; where there is one seed alon
 independent means has the root of the sum of squares.
 """
 
-import json
 import math
 import pathlib
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from popgym_arcade import registration
+from popgym_arcade import files, registration
 from popgym_arcade.baselines.training import run
 
 NONE = "none"
@@ -118,7 +117,7 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]
         if not (found := sorted(within.rglob(run.EVALUATION))):
             raise ValueError(f"{folder} has no run that was evaluated: there is no {run.EVALUATION} in it")
         for path in found:
-            config, evaluation = _json(path.with_name(run.CONFIG)), _json(path)
+            config, evaluation = files.read_json(path.with_name(run.CONFIG)), files.read_json(path)
             try:
                 own = [result for result in evaluation["results"] if bool(result["partial"]) == bool(config["partial"])]
                 told = [
@@ -172,13 +171,6 @@ def unlike(results: Iterable[Result]) -> dict[str, list[str]]:
         if differ := [name for name in names if any(settings.get(name) != every[0].get(name) for settings in every)]:
             found[game] = differ
     return found
-
-
-def _json(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 class _Mean(NamedTuple):

@@ -14,7 +14,8 @@ import jax
 
 import popgym_arcade
 from popgym_arcade import registration
-from popgym_arcade.play.session import SEEDS, Session
+from popgym_arcade.arguments import SEEDS
+from popgym_arcade.play.session import Session
 
 FORMAT = 1
 VIEWS = ("MDP", "POMDP", "both")

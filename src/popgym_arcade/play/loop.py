@@ -4,10 +4,11 @@ import time
 
 import numpy as np
 
+from popgym_arcade.arguments import SEEDS
 from popgym_arcade.play import log as logs
 from popgym_arcade.play.display import Command, Display, Page
 from popgym_arcade.play.film import Recorder
-from popgym_arcade.play.session import SEEDS, Session
+from popgym_arcade.play.session import Session
 
 _HELP = ("arrows: move   space: fire   R: next seed   H: goal", "T: other view   B: both views   {more}Esc: quit")
 _REPLAY_HELP = ("P: pause   H: goal   T: other view   B: both views   Esc: quit",)

@@ -12,9 +12,6 @@ import numpy as np
 
 from popgym_arcade import registration
 
-SEEDS = 1 << 32
-"""Seeds are integers from 0 to SEEDS - 1."""
-
 _Program = Callable[..., Any]
 
 

@@ -7,13 +7,14 @@ import signal
 from typing import Any
 
 from popgym_arcade import registration
+from popgym_arcade.arguments import SEEDS
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
 from popgym_arcade.play.chooser import Chooser
 from popgym_arcade.play.console import Console
 from popgym_arcade.play.display import Command, Display, Page
 from popgym_arcade.play.film import Recorder
-from popgym_arcade.play.session import SEEDS, Session
+from popgym_arcade.play.session import Session
 from popgym_arcade.play.window import Window
 
 _LOOK_EVERY = 0.05  # seconds between looks at whether the compiler is done

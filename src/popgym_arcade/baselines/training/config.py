@@ -1,7 +1,6 @@
 """What a run is: game, network, algorithm and seeds. The same config trains the same agent."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, Generic, Literal, TypeVar
 
@@ -9,8 +8,9 @@ import jax
 from tyro.conf import Suppress
 
 import popgym_arcade
-from popgym_arcade import names, registration
-from popgym_arcade.baselines.algorithm import Algorithm
+from popgym_arcade import files, names, registration
+from popgym_arcade.arguments import SEEDS
+from popgym_arcade.baselines.algorithm import Algorithm, check_counts
 from popgym_arcade.baselines.dqn import DQN
 from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
@@ -61,14 +61,17 @@ class Config(Generic[A]):
     algorithm: A
 
     def __post_init__(self) -> None:
-        """Spell the names of memories in the one way.
+        """Spell the names of memories in the one way, and check the numbers.
 
         Raises:
-            ValueError: if there is no such memory.
+            ValueError: if there is no such memory, or a number is out of range.
         """
         object.__setattr__(self, "memory", checked_name(self.memory, SMALL))
         if self.capacity_of is not None:
             object.__setattr__(self, "capacity_of", checked_name(self.capacity_of))
+        check_counts(self, "obs_size", "memory_size", "layers", "hidden_size", "window_size", "num_seeds")
+        if not 0 <= self.seed <= SEEDS - self.num_seeds:
+            raise ValueError(f"seeds must be from 0 to {SEEDS - 1}, got {self.num_seeds} from {self.seed} on")
 
     @property
     def algorithm_name(self) -> str:
@@ -76,9 +79,9 @@ class Config(Generic[A]):
         return next(name for name, kind in ALGORITHMS.items() if type(self.algorithm) is kind)
 
     @property
-    def seeds(self) -> tuple[int, ...]:
+    def seeds(self) -> range:
         """All seeds."""
-        return tuple(range(self.seed, self.seed + self.num_seeds))
+        return range(self.seed, self.seed + self.num_seeds)
 
     @property
     def title(self) -> str:
@@ -151,7 +154,8 @@ def from_dict(content: Any) -> Config[Any]:
     if "env" not in settings:
         raise ValueError("a config must name a game: env")
     algorithm = kind(**{name: value for name, value in settings.items() if name in fields})
-    return Config(algorithm=algorithm, **{name: value for name, value in settings.items() if name in own})
+    config = Config(algorithm=algorithm, **{name: value for name, value in settings.items() if name in own})
+    return config if config.other_rules else dataclasses.replace(config, env_version=None)
 
 
 def read(path: pathlib.Path) -> Config[Any]:
@@ -161,14 +165,11 @@ def read(path: pathlib.Path) -> Config[Any]:
         OSError: if it cannot be read.
         ValueError: if it is none.
     """
+    content = files.read_json(path)
     try:
-        content = json.loads(path.read_bytes())
-        config = from_dict(_FORMER | content if isinstance(content, dict) else content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        return from_dict(_FORMER | content if isinstance(content, dict) else content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return config if config.other_rules else dataclasses.replace(config, env_version=None)
 
 
 def preset(name: str, algorithm: str, env: str, memory: str) -> dict[str, Any]:
@@ -221,7 +222,7 @@ PRESETS = {"paper": _paper, "cpu": _cpu}
 
 
 def _closest(what: str, name: Any, known: dict[str, Any]) -> Any:
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise names.unknown(what, name, known)
     return known[name]
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from popgym_arcade import room
 from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Shard
 from popgym_arcade.baselines.training import run
@@ -29,7 +30,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         process_id: which one this is, from 0.
 
     Raises:
-        ValueError: if the three do not fit together.
+        ValueError: if there can be no such address, or the three do not fit together.
     """
     if coordinator is None:
         if num_processes is not None or process_id is not None:
@@ -38,6 +39,9 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     if coordinator == "auto":
         jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
         return
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise ValueError(f"--coordinator must be HOST:PORT, or auto, got {coordinator!r}")
     if num_processes is None or process_id is None:
         raise ValueError("--coordinator HOST:PORT needs --num-processes and --process-id")
     if not 0 <= process_id < num_processes:
@@ -138,37 +142,20 @@ def check_room(learner: Any, folder: pathlib.Path, layout: Layout) -> None:
         OSError: if its checkpoints do not fit onto the disk.
     """
     stored = getattr(learner, "replay", ())
-    whole, spread = _bytes(learner), _bytes((learner.actors, stored))
+    whole, spread = byte_count(learner), byte_count((learner.actors, stored))
     need = whole - spread + spread // layout.count
-    device = jax.local_devices()[0]
-    if stats := device.memory_stats():
-        free = stats["bytes_limit"] - stats["bytes_in_use"]
-    else:  # devices of a CPU share its memory
-        free = _available()
+    if jax.default_backend() == "cpu":  # devices of a CPU share its memory
         need *= sum(device.process_index == jax.process_index() for device in layout.mesh.devices.flat)
-    if free is not None and need > free:
-        replay = f", {_size(_bytes(stored))} of it the replay buffer (--replay-size)" if stored else ""
-        raise MemoryError(f"training needs {_size(need)} of memory{replay}; only {_size(free)} are free")
+    replay = f", {room.size(byte_count(stored))} of it the replay buffer (--replay-size)" if stored else ""
+    room.check("training", need, replay)
     parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     disk = shutil.disk_usage(parent).free
     there = sum(path.stat().st_size for path in checkpoint.steps(folder / run.CHECKPOINTS))
     more = max(3 * whole - there, whole)  # two are kept while the next one is written
     if more > disk:
-        raise OSError(f"checkpoints need {_size(more)} in {folder}; only {_size(disk)} are free")
+        raise OSError(f"checkpoints need {room.size(more)} in {folder}; only {room.size(disk)} are free")
 
 
-def _available() -> int | None:
-    """The bytes of memory that are free, or hold what could be read again; None where that is not known."""
-    known = pathlib.Path("/proc/meminfo")
-    for line in known.read_text().splitlines() if known.exists() else []:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _bytes(tree: Any) -> int:
+def byte_count(tree: Any) -> int:
+    """The bytes of the arrays of a pytree, or of such as have these shapes and dtypes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from popgym_arcade import files
@@ -68,7 +69,7 @@ class JsonLines:
 class TensorBoard:
     """A folder of event files per seed. They are written here and now: tensorboardX's thread would hang on a full disk."""
 
-    def __init__(self, folder: pathlib.Path, seeds: tuple[int, ...], steps: int) -> None:
+    def __init__(self, folder: pathlib.Path, seeds: Sequence[int], steps: int) -> None:
         """Open the files; what a run that is resumed wrote after so many steps is hidden."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2
@@ -116,12 +117,8 @@ class Wandb:
         Raises:
             ModuleNotFoundError: if wandb is missing.
         """
-        try:
-            wandb: Any = importlib.import_module("wandb")
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError("--wandb needs Weights & Biases: pip install wandb") from None
         name = run.resolve().name
-        self._run: Any = wandb.init(project=project, name=name, id=name, resume="allow", dir=str(run), config=config)
+        self._run: Any = wandb().init(project=project, name=name, id=name, resume="allow", dir=str(run), config=config)
 
     def write(self, seed: int, steps: int, metrics: dict[str, float]) -> None:
         """See `Log`."""
@@ -134,6 +131,18 @@ class Wandb:
     def close(self) -> None:
         """See `Log`."""
         self._run.finish()
+
+
+def wandb() -> Any:
+    """Return the module of Weights & Biases.
+
+    Raises:
+        ModuleNotFoundError: if it is missing.
+    """
+    try:
+        return importlib.import_module("wandb")
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("--wandb needs Weights & Biases: pip install wandb") from None
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -3,17 +3,21 @@
 config.json         what was asked for
 model.eqx           the agent, by equinox; that of the first seed, those of others are model-SEED.eqx
 metrics.jsonl       a line per update and seed
-evaluation.json     returns of the greedy agents
+evaluation.json     returns of the greedy agents, and the checksums of their files
 curve.png           returns while training
 agent.mp4           an episode of the agent
 checkpoints/        where to go on
 tensorboard/        the metrics again
+.lock               held by the process that trains it
 """
 
+import contextlib
 import dataclasses
+import hashlib
 import pathlib
 import re
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -28,7 +32,7 @@ from popgym_arcade.baselines.training.config import Config
 
 AGENTS = pathlib.Path(__file__).parent.parent / "agents"
 CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "evaluation.json", "curve.png", "agent.mp4"
-CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+CHECKPOINTS, TENSORBOARD, LOCK = "checkpoints", "tensorboard", ".lock"
 # How equinox writes where a leaf is: (GetAttrKey(name='encoder'), SequenceKey(idx=1)).
 _KEYS = re.compile(r"\((\w+Key\([^()]*\)(, )?)+\)")
 
@@ -63,6 +67,12 @@ def save_model(folder: pathlib.Path, config: Config[Any], seed: int, model: Netw
         eqx.tree_serialise_leaves(file, model)
 
 
+def checksum(path: pathlib.Path) -> str:
+    """Return what tells whether the file of an agent is still what was written."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Config[Any]]:
     """Load a trained agent.
 
@@ -78,9 +88,10 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         UserWarning: if it was trained under other rules of its game than today's.
 
     Raises:
-        CheckpointError: if the model is damaged or does not fit the config.
+        CheckpointError: if the model is damaged, which its checksum tells once there is an evaluation, or does not fit the
+            config.
         FileNotFoundError: if there is no such run, or its training has not ended.
-        ValueError: if it has no such seed, or its config is damaged.
+        ValueError: if it has no such seed, or its config or evaluation is damaged.
     """
     folder = find(run)
     config = configs.read(folder / CONFIG)
@@ -90,6 +101,7 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
     path = model_path(folder, config, seed)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: has its training ended? train --resume {folder} goes on with it")
+    _check_sum(path)
     # Of the network that the file fills the shapes are enough: its first weights would take seconds to draw.
     shapes = eqx.filter_eval_shape(config.make_network, seed)
     try:
@@ -102,6 +114,33 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
     if config.other_rules:
         warnings.warn(f"{folder} was trained under {config.other_rules}", stacklevel=2)
     return model, dataclasses.replace(config, seed=seed, num_seeds=1)
+
+
+def _check_sum(path: pathlib.Path) -> None:
+    """Compare an agent with its checksum. There is none where training stopped before there was an evaluation."""
+    evaluation = path.with_name(EVALUATION)
+    if not evaluation.is_file():
+        return
+    try:
+        known = files.read_json(evaluation)["checksums"][path.name]
+    except (LookupError, TypeError):
+        raise CheckpointError(f"{evaluation} is damaged: it has no checksum of {path.name}") from None
+    if checksum(path) != known:
+        raise CheckpointError(f"{path} is damaged: its checksum is not the one in {EVALUATION}")
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path) -> Iterator[None]:
+    """Keep a run to this process, and remove what others have left that were killed.
+
+    Raises:
+        BlockingIOError: if another process trains it.
+        OSError: if its folder cannot be written.
+    """
+    with files.lock(folder / LOCK, f"{folder} is being trained"):
+        for path in leftovers(folder):
+            path.unlink(missing_ok=True)
+        yield
 
 
 def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:

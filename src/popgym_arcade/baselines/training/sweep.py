@@ -3,11 +3,13 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import json
+import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,9 +75,28 @@ class Sweep:
         files.write_whole(path, "".join(shlex.join(words) + "\n" for words in self.commands.values()).encode())
         return path
 
+    @property
+    def waiting(self) -> dict[pathlib.Path, list[str]]:
+        """The commands of the runs that are not finished."""
+        return {folder: words for folder, words in self.commands.items() if not run.is_finished(folder)}
+
+    def check_ready(self) -> None:
+        """See that what is not finished can be run.
+
+        Raises:
+            BlockingIOError: if another process trains one of the runs.
+            ModuleNotFoundError: if Weights & Biases are asked for and missing.
+        """
+        for folder, words in self.waiting.items():
+            if command.parse(words[2:]).output.wandb:
+                logs.wandb()
+            if (folder / run.LOCK).exists():
+                with run.alone(folder):
+                    pass
+
     def run(self, jobs: int) -> int:
         """Run what is not finished, some at once, and show the table; return 1 if a command failed, else 0."""
-        waiting = {folder: words for folder, words in self.commands.items() if not run.is_finished(folder)}
+        waiting = self.waiting
         failed = []
         done = len(self.commands) - len(waiting)
         terminal.show_progress(f"{done} of {len(self.commands)} finished")
@@ -132,12 +153,13 @@ class Sweep:
         path = self._output(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as output:
-            here = [sys.executable, "-m", "popgym_arcade.cli", *words[1:]]
-            return subprocess.run(here, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+            here = [sys.executable, "-m", __name__, *words[1:]]
+            with subprocess.Popen(here, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT) as child:
+                return child.wait()
 
 
 def _results(folder: pathlib.Path) -> list[dict[str, Any]]:
-    return json.loads((folder / run.EVALUATION).read_bytes())["results"] if run.is_finished(folder) else []
+    return files.read_json(folder / run.EVALUATION)["results"] if run.is_finished(folder) else []
 
 
 def _progress(folder: pathlib.Path) -> float:
@@ -146,5 +168,21 @@ def _progress(folder: pathlib.Path) -> float:
     if not (folder / run.METRICS).is_file():
         return 0.0
     lines = logs.read(folder / run.METRICS)
-    total = json.loads((folder / run.CONFIG).read_bytes())["total_timesteps"]
+    total = configs.read(folder / run.CONFIG).algorithm.total_timesteps
     return min(1.0, lines[-1]["steps"] / total) if lines else 0.0
+
+
+def _main() -> int:
+    """Carry out a command of a sweep, which ends as by SIGTERM if the sweep is killed: then the pipe from it is closed."""
+    from popgym_arcade import cli
+
+    def watch() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import equinox as eqx
@@ -21,16 +21,17 @@ import numpy as np
 from tqdm import tqdm
 
 import popgym_arcade
-from popgym_arcade import files
+from popgym_arcade import files, room
 from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Shard, Task
 from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import logs, results, run
 from popgym_arcade.baselines.training.config import Config
-from popgym_arcade.baselines.training.devices import Layout, check_room
+from popgym_arcade.baselines.training.devices import Layout, byte_count, check_room
 
 _PACKAGES = ("jax", "equinox", "optax", "memax", "numpy")
+_MOST_LAYERS = 1000
 _QUIET_SECONDS = 30  # between two lines of progress, where nobody looks at a terminal
 
 
@@ -54,6 +55,17 @@ class Output:
     """Episodes of each seed in the evaluation at the end."""
     video: bool = True
     """Film an episode at the end."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: if one is out of range.
+        """
+        if self.eval_episodes < 2:
+            raise ValueError(f"eval_episodes must be at least 2, got {self.eval_episodes}")
+        if not self.checkpoint_minutes > 0:
+            raise ValueError(f"checkpoint_minutes must be positive, got {self.checkpoint_minutes}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,8 +94,10 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
         the folder of the run, see `popgym_arcade.baselines.training.run`.
 
     Raises:
+        BlockingIOError: if another process trains this run.
         FileExistsError: if the folder holds something already.
         MemoryError: if it does not fit into memory.
+        ModuleNotFoundError: if Weights & Biases are asked for and missing.
         OSError: if the folder cannot be written, or its disk is too small.
         TrainingError: if the loss is no longer finite.
         ValueError: if the config names something that does not exist or does not fit together.
@@ -94,15 +108,16 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
             raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
         return resume(folder, options)
     layout = Layout(options.num_devices)
-    if layout.is_first and folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {*run.leftovers(folder)}):
-        hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
-        raise FileExistsError(f"{folder} exists already; {hint}")
-    training = _Training(config, options, folder, layout)
     if layout.is_first:
-        files.write_whole(folder / run.CONFIG, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
-    with _full_disk_explained(folder):
-        training.begin()
-        return training.finish()
+        _check_unused(folder)
+    training = _Training(config, options, folder, layout)
+    with _alone(folder, layout):
+        if layout.is_first:
+            _check_unused(folder)  # another process may have been faster
+            files.write_whole(folder / run.CONFIG, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+        with _full_disk_explained(folder):
+            training.begin()
+            return training.finish()
 
 
 def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
@@ -123,20 +138,28 @@ def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
     if run.is_finished(folder):
         print(f"{folder} is finished", file=sys.stderr)
         return folder
-    training = _Training(config, options, folder, Layout(options.num_devices))
-    with _full_disk_explained(folder):
+    layout = Layout(options.num_devices)
+    with _alone(folder, layout), _full_disk_explained(folder):
+        training = _Training(config, options, folder, layout)
         training.go_on()
         return training.finish()
 
 
+def _check_unused(folder: pathlib.Path) -> None:
+    if folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {*run.leftovers(folder), folder / run.LOCK}):
+        hint = f"train --resume {folder} goes on with it" if (folder / run.CONFIG).is_file() else "choose another --run"
+        raise FileExistsError(f"{folder} exists already; {hint}")
+
+
+def _alone(folder: pathlib.Path, layout: Layout) -> AbstractContextManager[None]:
+    """Keep the run to this process, and those that train with it: the first one speaks for them."""
+    return run.alone(folder) if layout.is_first else nullcontext()
+
+
 class _Training:
     def __init__(self, config: Config[Any], options: Output, folder: pathlib.Path, layout: Layout) -> None:
-        if config.num_seeds < 1:
-            raise ValueError(f"num_seeds must be at least 1, got {config.num_seeds}")
-        if options.eval_episodes < 2:
-            raise ValueError(f"eval_episodes must be at least 2, got {options.eval_episodes}")
-        if not options.checkpoint_minutes > 0:
-            raise ValueError(f"checkpoint_minutes must be positive, got {options.checkpoint_minutes}")
+        if options.wandb and layout.is_first:
+            logs.wandb()  # what is missing is missed before anything is made
         self.config, self.options, self.folder, self.layout = config, options, folder, layout
         self.updates, self.seconds = 0, 0.0
         self.algorithm = config.algorithm
@@ -144,12 +167,13 @@ class _Training:
         self.env, self.params = config.make_env()
         # A CPU gains nothing from seeds that train side by side: they take turns.
         self.at_once = 1 if jax.default_backend() == "cpu" else config.num_seeds
-        self.groups = [config.seeds[i : i + self.at_once] for i in range(0, config.num_seeds, self.at_once)]
         self.learners: list[Any] = []
         self._prepare()
+        self.groups = [config.seeds[i : i + self.at_once] for i in range(0, config.num_seeds, self.at_once)]
 
     def _prepare(self) -> None:
         # Shapes alone: what does not fit is refused before it is made.
+        self._check_layers()
         shapes = eqx.filter_eval_shape(self.config.make_network, self.config.seed)
         self.algorithm.check(shapes, self.layout.shard)
         params, self.structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
@@ -164,15 +188,24 @@ class _Training:
             return self.algorithm.update(learner, task(key, self.layout.shard))
 
         whole = jax.eval_shape(lambda params, key: self.algorithm.init(params, task(key, Shard())), params, _keys([0])[0])
-        self.like = [whole] * self.config.num_seeds
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
         if self.layout.is_first:
             files.check_folder(self.folder / run.CONFIG)
-            for path in run.leftovers(self.folder):
-                path.unlink(missing_ok=True)
         check_room(every, self.folder, self.layout)
+        self.like = [whole] * self.config.num_seeds
         self._init = self.layout.init(self._over_seeds(init), type(whole))
         self._update = self.layout.update(self._over_seeds(update), type(whole))
+
+    def _check_layers(self) -> None:
+        """See that the layers fit into memory, by the shapes of two: those of all would take as long as there are layers."""
+        few = (1, 2)
+        if self.config.layers in few:
+            return
+        configs = [dataclasses.replace(self.config, layers=layers) for layers in few]
+        one, two = (byte_count(eqx.filter_eval_shape(config.make_network, config.seed)) for config in configs)
+        room.check("the network", one + (self.config.layers - 1) * (two - one))
+        if self.config.layers > _MOST_LAYERS:
+            raise ValueError(f"layers must be at most {_MOST_LAYERS}, as each is compiled, got {self.config.layers}")
 
     def _over_seeds(self, function: Any) -> Any:
         if self.at_once > 1:
@@ -314,6 +347,7 @@ class _Training:
 
     def _write_models(self, params: list[Any]) -> list[Any]:
         models = [eqx.combine(jax.tree.map(jnp.asarray, each), self.structure) for each in params]
+        (self.folder / run.EVALUATION).unlink(missing_ok=True)  # its checksums are of those before
         for seed, model in zip(self.config.seeds, models, strict=True):
             run.save_model(self.folder, self.config, seed, model)
         return models
@@ -329,7 +363,14 @@ class _Training:
             files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
         played = results.returns(models, config, config.partial, episodes, config.seed)
         told = results.summaries(played, config.env, config.partial)
-        content = {"config": config.to_dict(), "train_seconds": self.seconds, "results": told}
+        paths = [run.model_path(folder, config, seed) for seed in models]
+        checksums = {path.name: run.checksum(path) for path in paths}
+        content = {
+            "config": config.to_dict(),
+            "train_seconds": self.seconds,
+            "checksums": checksums,
+            "results": told,
+        }
         files.write_whole(folder / run.EVALUATION, (json.dumps(content, indent=1) + "\n").encode())
         for result in told:
             low, high = result["interval"]
