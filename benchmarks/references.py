@@ -1,6 +1,7 @@
 """Search for the best players without memory, and measure what all reference players reach.
 
     python benchmarks/references.py search [ID ...]     # minutes for each id; writes src/popgym_arcade/players/found/
+    python benchmarks/references.py evolve [ID ...]     # goes on with what was found, in another way
     python benchmarks/references.py measure [ID ...]    # writes src/popgym_arcade/players/returns.json
 
 What a search finds replaces what was found before, if it is better: it can be given again, with another --seed.
@@ -21,7 +22,8 @@ import popgym_arcade
 from popgym_arcade import experts, files, players, scores, terminal
 from popgym_arcade.arguments import seed_number
 from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP, Environment
-from popgym_arcade.environments.battleship import BattleShip
+from popgym_arcade.environments.battleship import HIT, MISS, BattleShip
+from popgym_arcade.environments.minesweeper import COVERED, MINE, MineSweeper
 from popgym_arcade.players import features, reference, search
 
 _LONGEST = 300
@@ -34,26 +36,27 @@ _JUDGED = 4_096
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("search", "measure"))
+    parser.add_argument("what", choices=("search", "evolve", "measure"))
     parser.add_argument("ids", nargs="*", metavar="ID", help="environments, such as NavigatorEasy (default: all)")
     parser.add_argument("--seed", type=seed_number, default=0, help="of the search (default: 0)")
     parser.add_argument("--iterations", type=int, default=192, help="of each search (default: 192)")
-    parser.add_argument("--episodes", type=int, help="in an iteration, or to measure (default: 512; 2000)")
+    parser.add_argument("--episodes", type=int, help="in an iteration, or to measure (default: 512, evolve 64; 2000)")
     options = parser.parse_args()
     if unknown := set(options.ids) - set(popgym_arcade.registered_envs):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}")
     for env_id in options.ids or popgym_arcade.registered_envs:
-        if options.what == "search":
-            _search(env_id, options.seed, options.iterations, options.episodes or 512)
-        else:
+        if options.what == "measure":
             _measure(env_id, options.episodes or 2_000)
+        else:
+            evolves = options.what == "evolve"
+            _search(env_id, evolves, options.seed, options.iterations, options.episodes or (64 if evolves else 512))
     terminal.show_progress("")
 
 
 # Searching.
 
 
-def _search(env_id: str, seed: int, iterations: int, episodes: int) -> None:
+def _search(env_id: str, evolves: bool, seed: int, iterations: int, episodes: int) -> None:
     env, params = popgym_arcade.make(env_id, partial_obs=True)
     horizon = min(int(params.max_steps_in_episode), _LONGEST)
     path = reference.FOUND / f"{env_id}.npz"
@@ -61,36 +64,63 @@ def _search(env_id: str, seed: int, iterations: int, episodes: int) -> None:
     if path.exists():
         with np.load(path) as file:
             kept = dict(file)
-    scripts = search.scripts(horizon)
-    if isinstance(env, BattleShip):
-        likely = jax.nn.one_hot(_to_and_fro(env.side, horizon), 6) * 3
-        scripts = scripts._replace(weights=likely.astype(jnp.float32))
-    network = search.networks(functools.partial(features.features, env), features.size(env), _HIDDEN, seed=seed)
-    for name, policy, rate in (("blind", scripts, 0.05), ("memoryless", network, 0.02)):
+    for name, rate, spread in (("blind", 0.05, 1.0), ("memoryless", 0.02, 0.1)):
         began = time.monotonic()
 
         def report(iteration: int, total: float, name: str = name, began: float = began) -> None:
             took = time.monotonic() - began
             terminal.show_progress(f"{env_id}, {name}: {total:.3f} after {iteration} of {iterations}, {took:.0f} s")
 
-        found = search.search(
-            env,
-            policy,
-            jax.random.key(seed),
-            iterations=iterations,
-            episodes=episodes,
-            horizon=horizon,
-            learning_rate=rate,
-            report=report,
-        )
-        new = _packed(name, found.weights)
         old = {key: leaf for key, leaf in kept.items() if (key == "script") == (name == "blind")}
+        start = _scripts(env, horizon) if name == "blind" else _networks(env, seed)
+        settings: dict[str, Any] = {"iterations": iterations, "episodes": episodes, "report": report}
+        if evolves:
+            start = start._replace(weights=_unpacked(name, old)) if old else start
+            found = search.evolve(env, start, jax.random.key(seed), spread=spread, **settings)
+        else:
+            found = search.search(env, start, jax.random.key(seed), horizon=horizon, learning_rate=rate, **settings)
+        new = _packed(name, found.weights)
         judged = [_judge(env, name, each) if each else -np.inf for each in (new, old)]
         kept |= new if judged[0] > judged[1] else old
         print(f"{env_id}, {name}: found {judged[0]:.4f}, before {judged[1]:.4f}, {time.monotonic() - began:.0f} s")
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **kept)
         files.write_whole(path, file.getvalue())
+
+
+def _scripts(env: Environment[Any, Any], horizon: int) -> search.Policy:
+    """Where a search for a blind player starts."""
+    policy = search.scripts(horizon)
+    if isinstance(env, BattleShip):
+        return policy._replace(weights=_unpacked("blind", {"script": _to_and_fro(env.side, horizon)}))
+    return policy
+
+
+def _networks(env: Environment[Any, Any], seed: int) -> search.Policy:
+    """Where a search for a memoryless player starts."""
+    first = _round_trip(env) if isinstance(env, BattleShip | MineSweeper) else None
+    return search.networks(functools.partial(features.features, env), features.size(env), _HIDDEN, first, seed)
+
+
+def _round_trip(env: BattleShip | MineSweeper) -> np.ndarray:
+    """Fire at cells of which nothing is known, else go on, line by line and back along the first column.
+
+    Around a hit the wasted shots say in which direction to look, and, after a miss, where to come back from.
+    """
+    action = np.eye(5, dtype=np.float32)
+    way = np.where(np.arange(env.side)[:, None] % 2, LEFT, RIGHT).repeat(env.side, 1)
+    way[:-1:2, -1] = way[1:-1:2, 1] = DOWN
+    way[1:, 0] = UP
+    if isinstance(env, MineSweeper):
+        numbers = [3 * action[way]] * (MINE - COVERED)
+        return features.map_of_cells(env, np.stack([5 * action[np.full_like(way, FIRE)], *numbers], 2), np.zeros((0, 5)))
+    known = 3 * action[way] - 6 * action[FIRE]
+    by_cell = np.stack([5 * action[FIRE] + 3 * action[way], known, known], 2)
+    by_count = np.zeros((env.max_wasted + 1, 3, 5), np.float32)
+    for wasted, marks in enumerate(by_count):
+        marks[HIT] = 3 * action[(UP, RIGHT, DOWN, LEFT)[wasted % 4]]
+        marks[MISS] = 3 * action[(RIGHT, DOWN, LEFT, UP)[wasted % 4]]
+    return features.map_of_cells(env, by_cell, by_count)
 
 
 def _to_and_fro(side: int, length: int) -> np.ndarray:
@@ -106,6 +136,13 @@ def _packed(name: str, weights: Any) -> dict[str, np.ndarray]:
     if name == "blind":
         return {"script": np.asarray(jnp.argmax(weights[:, :5], 1), np.uint8)}
     return {key: np.asarray(leaf, np.float16) for key, leaf in weights.items()}
+
+
+def _unpacked(name: str, kept: dict[str, np.ndarray]) -> Any:
+    """The weights of a policy that was kept; `_packed` the other way round."""
+    if name == "blind":
+        return 3.0 * jax.nn.one_hot(kept["script"], 6)
+    return {key: jnp.asarray(leaf, jnp.float32) for key, leaf in kept.items()}
 
 
 def _judge(env: Environment[Any, Any], name: str, kept: dict[str, np.ndarray]) -> float:

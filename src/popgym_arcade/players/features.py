@@ -34,6 +34,9 @@ def _score(score: jax.Array) -> jax.Array:
     return jnp.concatenate([_one_hot(score, -100, 100), score[None] / 100])
 
 
+_AFTER_THE_SCORE = 202
+
+
 def _cart_pole(env: CartPole | NoisyCartPole, seen: CartPoleGlimpse) -> list[jax.Array]:
     spin = seen.physics[3]
     fine = _one_hot(jnp.round(spin / 0.16).astype(jnp.int32), -18, 18)
@@ -51,21 +54,29 @@ def _autoencode(env: AutoEncode, seen: AutoEncodeGlimpse) -> list[jax.Array]:
     return [_one_hot(seen.card, -1, SUITS - 1), _one_hot(seen.choice, 0, SUITS - 1)]
 
 
-def _cursor(side: int, cursor: jax.Array, cells: jax.Array, first: int, last: int) -> list[jax.Array]:
-    """Where the cursor is, what is under it, from `first` to `last`, and the two together, which come first."""
+def _cursor(side: int, cursor: jax.Array, cells: jax.Array, first: int, last: int, count: jax.Array) -> list[jax.Array]:
+    """Where the cursor is, what is under it, from `first` to `last`, and a count, float32[n].
+
+    What is under the cursor comes first, together with the cell, and then with the count: one that rises with each shot says
+    in turn up, down, left and right, which is a little memory.
+    """
     row, col = cursor
     here = jnp.sum(jnp.where((np.arange(side)[:, None] == row) & (np.arange(side) == col), cells, 0))
     what = _one_hot(here, first, last)
     both = (_one_hot(row * side + col, 0, side**2 - 1)[:, None] * what).reshape(-1)
-    return [both, _one_hot(row, 0, side - 1), _one_hot(col, 0, side - 1), what]
+    counted = (count[:, None] * what).reshape(-1)
+    return [both, counted, _one_hot(row, 0, side - 1), _one_hot(col, 0, side - 1), what, count]
 
 
 def _battleship(env: BattleShip, seen: BattleShipGlimpse) -> list[jax.Array]:
-    return [*_cursor(env.side, seen.cursor, seen.marks, 0, 2), _one_hot(seen.wasted, 0, env.max_wasted)]
+    return _cursor(env.side, seen.cursor, seen.marks, 0, 2, _one_hot(seen.wasted, 0, env.max_wasted))
 
 
 def _minesweeper(env: MineSweeper, seen: MineSweeperGlimpse) -> list[jax.Array]:
-    return [*_cursor(env.side, seen.cursor, seen.field, -1, MINE), _one_hot(seen.repeats, 0, env.max_repeats)]
+    safe_cells = env.side**2 - env.mines
+    uncovered = safe_cells * (seen.score / 100 + 2 * seen.repeats / env.side**2)
+    count = _one_hot(jnp.round(uncovered).astype(jnp.int32), 0, safe_cells)
+    return [*_cursor(env.side, seen.cursor, seen.field, -1, MINE, count), _one_hot(seen.repeats, 0, env.max_repeats)]
 
 
 def _navigator(env: Navigator, seen: NavigatorGlimpse) -> list[jax.Array]:
@@ -125,6 +136,20 @@ def features(env: Environment[Any, Any], glimpse: Any) -> jax.Array:
     """Return the features of a glimpse of one of the games of this package, float32[size]."""
     parts = _FEATURES[type(env)](env, glimpse)
     return jnp.concatenate([_score(glimpse.score), *parts]).astype(jnp.float32)
+
+
+def map_of_cells(env: BattleShip | MineSweeper, by_cell: np.ndarray, by_count: np.ndarray) -> np.ndarray:
+    """Return a linear map of features, float32[size, 6], of what is under the cursor, with its cell and with a count.
+
+    Args:
+        env: a game with a cursor.
+        by_cell: logits for each cell, and what may be under it in the order of the constants: float32[side, side, kinds, 5].
+        by_count: logits for each count, and what may be under it: float32[counts, kinds, 5].
+    """
+    linear = np.zeros((size(env), 6), np.float32)
+    rows = np.concatenate([by_cell.reshape(-1, 5), by_count.reshape(-1, 5)])
+    linear[_AFTER_THE_SCORE : _AFTER_THE_SCORE + len(rows), :5] = rows
+    return linear
 
 
 def size(env: Environment[Any, Any]) -> int:

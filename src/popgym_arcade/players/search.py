@@ -1,6 +1,6 @@
-"""A search for players without memory, by policy gradients: whole episodes, proximal policy optimisation.
+"""Searches for players without memory: by policy gradients (proximal policy optimisation), and by evolution.
 
-It serves the reference players of the package and, with cheap settings, `check_environment`. What it finds is a lower
+They serve the reference players of the package and, with cheap settings, `check_environment`. What they find is a lower
 bound of what can be had without memory.
 
 Source: J. Schulman et al., "Proximal Policy Optimization Algorithms", 2017.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
@@ -163,6 +164,63 @@ def search(
             total = float(judge(weights, key_judge))
             report(iteration + 1, total)
             best = Found(weights, total) if total > best.total else best
+    return best
+
+
+def evolve(
+    env: Environment[Any, Any],
+    policy: Policy,
+    key: jax.Array,
+    *,
+    iterations: int,
+    episodes: int,
+    spread: float,
+    pairs: int = 32,
+    validation: int = 1024,
+    params: Any = None,
+    report: Callable[[int, float], None] = lambda iteration, total: None,
+) -> Found:
+    """Improve a policy by an evolution strategy, which sees nothing but returns, and keep the best of what it became.
+
+    Source: T. Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017.
+
+    Args:
+        env: the view that is played.
+        policy: where to start.
+        key: one JAX random key.
+        iterations: generations; the policy is judged 16 times among them.
+        episodes: that each mutant plays, all of them the same ones.
+        spread: the standard deviation of mutations; half of it is a step of the weights, at the start, and it falls to zero.
+        pairs: of mutants in a generation, each the other's mirror image.
+        validation: episodes by which a policy is judged.
+        params: the parameters of the game, `default_params` if left out.
+        report: called with the number of the generation and the mean return of each policy judged.
+    """
+    params = env.default_params if params is None else params
+    flat, restore = jax.flatten_util.ravel_pytree(policy.weights)
+
+    def mean_return(flat: jax.Array, key: jax.Array, episodes: int) -> jax.Array:
+        return _mean_return(env, params, policy.player(restore(flat)), key, episodes)
+
+    @jax.jit
+    def generation(flat: jax.Array, key: jax.Array, left: jax.Array) -> jax.Array:
+        key_mutants, key_play = jax.random.split(key)
+        mutations = jax.random.normal(key_mutants, (pairs, flat.size))
+        mutants = flat + spread * jnp.concatenate([mutations, -mutations])
+        totals = jax.vmap(lambda mutant: mean_return(mutant, key_play, episodes))(mutants)
+        ranks = jnp.argsort(jnp.argsort(totals)) / (2 * pairs - 1) - 0.5
+        slope = (ranks[:pairs] - ranks[pairs:]) @ mutations
+        return flat + left * spread / 2 * slope / (jnp.sqrt(jnp.mean(slope**2)) + 1e-8)
+
+    judge = jax.jit(functools.partial(mean_return, episodes=validation))
+    key_judge, key = jax.random.split(key)
+    best = Found(policy.weights, float(judge(flat, key_judge)))
+    for iteration in range(iterations):
+        flat = generation(flat, jax.random.fold_in(key, iteration), 1 - iteration / iterations)
+        if (iteration + 1) % max(1, iterations // 16) == 0:
+            total = float(judge(flat, key_judge))
+            report(iteration + 1, total)
+            best = Found(restore(flat), total) if total > best.total else best
     return best
 
 
