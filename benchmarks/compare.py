@@ -22,6 +22,7 @@ from typing import Any
 import peer
 
 from popgym_arcade import files, registered_envs, speed, terminal
+from popgym_arcade.environment import view_name
 
 HERE = pathlib.Path(__file__).parent
 Configuration = tuple[str, bool]
@@ -73,7 +74,7 @@ def main() -> int:
 
 def view(configuration: Configuration) -> str:
     """Name the view of a configuration."""
-    return "POMDP" if configuration[1] else "MDP"
+    return view_name(configuration[1])
 
 
 def run_worker(python: list[str], configuration: Configuration, options: argparse.Namespace) -> peer.Run:

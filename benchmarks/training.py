@@ -173,7 +173,7 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
 
 def make_config(way: Way, options: argparse.Namespace) -> Config[Any]:
     """Return what is trained: a preset as it is, or the network of the paper with the sizes given."""
-    settings: dict[str, Any] = {"algorithm": way.algorithm, "memory": way.memory, "env": options.game, "partial": True}
+    settings: dict[str, Any] = {"algorithm": way.algorithm, "memory": way.memory, "env_id": options.game, "view": "pomdp"}
     if way.preset:
         return configs.from_dict(settings | configs.preset(way.preset, way.algorithm, options.game, way.memory))
     for name in ("obs_size", "num_envs", "num_steps", "epochs", "minibatches"):

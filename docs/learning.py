@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from popgym_arcade import files
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import logs, results, run
+from popgym_arcade.environment import view_name
 
 HERE = pathlib.Path(__file__).parent
 PAGE = HERE / "training.md"
@@ -54,8 +55,8 @@ def table(runs: dict[pathlib.Path, Any]) -> str:
         means = np.array([result["mean"] for result in content["results"]])
         half = STUDENT[len(means) - 1] * means.std(ddof=1) / len(means) ** 0.5
         cells = [
-            config.env,
-            "POMDP" if config.partial else "MDP",
+            config.env_id,
+            view_name(config.partial_obs),
             config.memory,
             f"**{means.mean():.3f}**",
             f"{means.mean() - half:.3f} to {means.mean() + half:.3f}",
@@ -68,7 +69,7 @@ def table(runs: dict[pathlib.Path, Any]) -> str:
 
 def curves(runs: dict[pathlib.Path, Any]) -> bytes:
     """Draw training returns by steps, a panel for each game and view, a colour for each memory; a PNG."""
-    panels = list(dict.fromkeys((config.env, config.partial) for config in runs.values()))
+    panels = list(dict.fromkeys((config.env_id, config.partial_obs) for config in runs.values()))
     memories = list(dict.fromkeys(config.memory for config in runs.values()))
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
@@ -76,13 +77,13 @@ def curves(runs: dict[pathlib.Path, Any]) -> bytes:
     for number, panel in enumerate(panels, 1):
         axes = figure.add_subplot(rows, columns, number)
         for folder, config in runs.items():
-            if (config.env, config.partial) == panel:
+            if (config.env_id, config.partial_obs) == panel:
                 colour = COLOURS[memories.index(config.memory)]
                 places, seeds = results.smooth(logs.read(folder / run.METRICS), points=60)
                 for seed in seeds:
                     axes.plot(places, seed, color=colour, alpha=0.35, linewidth=0.8)
                 axes.plot(places, np.mean(seeds, axis=0), color=colour, linewidth=2, label=config.memory)
-        axes.set(title=f"{panel[0]}, {'POMDP' if panel[1] else 'MDP'}", xlabel="environment steps", ylabel="return")
+        axes.set(title=f"{panel[0]}, {view_name(panel[1])}", xlabel="environment steps", ylabel="return")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, title="memory")
         axes.spines[["top", "right"]].set_visible(False)

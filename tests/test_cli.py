@@ -63,7 +63,7 @@ def test_benchmark(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
         (["benchmark", "--obs-size", "32"], "must be from 64 to 512"),
         (["benchmark", "--num-envs", "0"], "must be from 1"),
         (["play", "--seed", "4294967296"], "must be from 0 to 4294967295"),
-        (["sweep", "pqn", "--envs", "CartPoleEasy", "--seeds", "4294967296"], "must be from 0 to 4294967295"),
+        (["sweep", "pqn", "--env-ids", "CartPoleEasy", "--seeds", "4294967296"], "must be from 0 to 4294967295"),
         (["evaluate", "skittles-lru", "--seed", "4294967296"], "must be from 0 to 4294967295"),
         (["introspect", "skittles-lru", "report", "--seed", "4294967296"], "must be from 0 to 4294967295"),
         (["demo", "--seconds", "-1"], "must be from 0.001"),
@@ -132,8 +132,8 @@ def test_what_cannot_be_written_is_found_before_the_work(
         ["evaluate", "skittles-lru", "--json", "file"],
         ["introspect", "skittles-lru", "saliency", "-o", "out/twins.png"],
         ["introspect", "skittles-lru", "report", "-o", "file/new.html"],
-        ["sweep", "pqn", "--envs", "CartPoleEasy", "--folder", "file"],
-        ["train", "pqn", "--env", "CartPoleEasy", "--run", "file/new"],
+        ["sweep", "pqn", "--env-ids", "CartPoleEasy", "--folder", "file"],
+        ["train", "pqn", "--env-id", "CartPoleEasy", "--run", "file/new"],
     ):
         assert cli.main(command) == 1
         (line,) = capsys.readouterr().err.splitlines()

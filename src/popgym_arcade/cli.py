@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import popgym_arcade
 from popgym_arcade import registration, terminal
 from popgym_arcade.arguments import integer, real, seed_number
+from popgym_arcade.environment import VIEWS, view_name
 from popgym_arcade.introspection import command as introspect
 
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("play", help="play a game yourself", description="Play a game yourself.")
     command.add_argument("game", nargs="?", metavar="GAME", help="a name such as NavigatorEasy (default: choose one)")
-    command.add_argument("--partial", action="store_true", help="begin in the POMDP view")
+    command.add_argument("--view", choices=VIEWS, help="the view to begin in (default: mdp)")
     command.add_argument("--seed", type=seed_number, help="seed of the first episode (default: random)")
     command.add_argument(
         "--obs-size", type=integer(64, 512), help="size of the frames (default: 128, or what fits into the terminal)"
@@ -90,13 +91,11 @@ def _parser() -> argparse.ArgumentParser:
         help="train many agents: games x views x memories x seeds",
         description="Train many agents, one after the other: games x views x memories x seeds. Each is a command of its own "
         "in FOLDER/commands.txt, which any scheduler can run. What is finished is left out, what was cut off goes on.",
-        epilog="What follows -- goes to every train command: popgym-arcade sweep pqn --envs CartPoleEasy -- --preset cpu",
+        epilog="What follows -- goes to every train command: popgym-arcade sweep pqn --env-ids CartPoleEasy -- --preset cpu",
     )
     command.add_argument("algorithm", help="pqn, ppo or dqn")
-    command.add_argument("--envs", nargs="+", required=True, metavar="GAME", help="names such as NavigatorEasy")
-    command.add_argument(
-        "--views", nargs="+", choices=("mdp", "pomdp"), default=["mdp", "pomdp"], help="views (default: both)"
-    )
+    command.add_argument("--env-ids", nargs="+", required=True, metavar="ENV_ID", help="names such as NavigatorEasy")
+    command.add_argument("--view", nargs="+", choices=VIEWS, default=VIEWS, dest="views", help="views (default: both)")
     command.add_argument("--memories", nargs="+", default=["none"], metavar="MEMORY", help="memories (default: none)")
     command.add_argument("--seeds", nargs="+", type=seed_number, default=[0], help="seeds (default: 0)")
     command.add_argument(
@@ -111,9 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="let a trained agent play", description="Let a trained agent play.")
     command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
     command.add_argument("--episodes", type=integer(2, 1 << 30), default=1000, help="how many (default: 1000)")
-    view = command.add_mutually_exclusive_group()
-    view.add_argument("--partial", action="store_true", default=None, help="play in the POMDP (default: as it was trained)")
-    view.add_argument("--full", action="store_false", dest="partial", default=None, help="play in the MDP")
+    command.add_argument("--view", choices=VIEWS, help="the view to play in (default: as it was trained)")
     command.add_argument(
         "--seed",
         type=seed_number,
@@ -176,7 +173,7 @@ def _play(options: argparse.Namespace) -> int:
     if options.replay is None:
         start.play(
             options.game,
-            partial_obs=options.partial,
+            partial_obs=options.view == "pomdp",
             seed=options.seed,
             obs_size=options.obs_size,
             fps=options.fps,
@@ -185,7 +182,7 @@ def _play(options: argparse.Namespace) -> int:
             film_path=options.record,
         )
     else:
-        given = {"GAME": options.game, "--partial": options.partial, "--seed": options.seed, "--log": options.log}
+        given = {"GAME": options.game, "--view": options.view, "--seed": options.seed, "--log": options.log}
         for name, value in given.items():
             if value is not None and value is not False:
                 raise ValueError(f"--replay shows what was logged: it cannot be combined with {name}")
@@ -225,7 +222,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     results = []
     for game in games:
         for partial_obs in (False, True):
-            terminal.show_progress(f"{len(results) + 1}/{2 * len(games)} {game}, {'POMDP' if partial_obs else 'MDP'}")
+            terminal.show_progress(f"{len(results) + 1}/{2 * len(games)} {game}, {view_name(partial_obs)}")
             results.append(
                 speed.measure(
                     game, partial_obs, num_envs=options.num_envs, obs_size=options.obs_size, seconds=options.seconds
@@ -239,7 +236,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     rows = [
         [
             result["game"],
-            "POMDP" if result["partial_obs"] else "MDP",
+            view_name(result["partial_obs"]),
             f"{result['frames_per_second']:,.0f}",
             f"{result['frames_per_second'] / limit:.0%}",
             f"{result['compile_seconds']:.1f}",
@@ -265,7 +262,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from popgym_arcade.baselines.training.sweep import Sweep
 
     views = [view == "pomdp" for view in options.views]
-    sweep = Sweep(options.algorithm, options.envs, views, options.memories, options.seeds, options.folder, options.rest)
+    sweep = Sweep(options.algorithm, options.env_ids, views, options.memories, options.seeds, options.folder, options.rest)
     if options.table:
         print(sweep.table())
         return 0
@@ -280,7 +277,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     return command.evaluate(
         options.folder,
-        partial=options.partial,
+        partial_obs=None if options.view is None else options.view == "pomdp",
         episodes=options.episodes,
         seeds=options.seeds,
         episode_seed=options.episode_seed,

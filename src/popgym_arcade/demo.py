@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from popgym_arcade import files, pictures, room, speed, terminal
+from popgym_arcade.environment import view_name
 
 _FRAMES = 48
 _OBS_SIZE = 128
@@ -32,7 +33,7 @@ def run(games: Sequence[str], filmed: Sequence[str], num_envs: int, seconds: flo
     for number, game in enumerate(games):
         rates, views = [], []
         for partial_obs in (False, True):
-            view = "POMDP" if partial_obs else "MDP"
+            view = view_name(partial_obs)
             terminal.show_progress(f"{2 * number + partial_obs + 1}/{2 * len(games)}  {game}, {view}: compiling and playing")
             frames: list[np.ndarray] = []
 

@@ -22,6 +22,8 @@ UP, DOWN, LEFT, RIGHT, FIRE = range(len(ACTIONS))
 NOTHING = FIRE + 1
 """One of the integers that are no action."""
 LEVELS = ("Easy", "Medium", "Hard")
+VIEWS = ("mdp", "pomdp")
+"""The views, as command lines and files name them."""
 OBS_SIZES = range(64, 513)
 
 _T = TypeVar("_T")
@@ -90,6 +92,11 @@ def compiled_step(method: Method) -> Method:
         return compiled(self, key, state, _within_32_bits(action), params)
 
     return cast(Method, step)
+
+
+def view_name(partial_obs: Any) -> str:
+    """Return how a view is called: POMDP if it is partially observable, else MDP."""
+    return VIEWS[bool(partial_obs)].upper()
 
 
 def percent(total: ArrayLike) -> jax.Array:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from popgym_arcade.environment import view_name
+
 RETURNS = pathlib.Path(__file__).parent / "players" / "returns.json"
 PLAYERS = ("random", "blind", "memoryless", "memory", "expert")
 """The reference players. "memory" is shown the POMDP; "best", who is shown the MDP, is the same player."""
@@ -155,7 +157,7 @@ def aggregates(returns: Mapping[tuple[str, bool, str], Sequence[float]]) -> dict
 def aggregate_lines(returns: Mapping[tuple[str, bool, str], Sequence[float]]) -> list[str]:
     """Write `aggregates`, a line each."""
     return [
-        f"memory score of {agent} over games, {'POMDP' if partial_obs else 'MDP'}: {found.value:.2f}, "
+        f"memory score of {agent} over games, {view_name(partial_obs)}: {found.value:.2f}, "
         f"95 % interval {found.low:.2f} to {found.high:.2f} (interquartile mean)"
         for (partial_obs, agent), found in aggregates(returns).items()
     ]

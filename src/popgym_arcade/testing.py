@@ -13,7 +13,7 @@ import numpy as np
 from jax.tree_util import keystr
 
 from popgym_arcade import experts
-from popgym_arcade.environment import Environment
+from popgym_arcade.environment import Environment, view_name
 from popgym_arcade.graphics import Grid, Readout
 from popgym_arcade.players import search
 from popgym_arcade.players.player import Player, play
@@ -118,7 +118,7 @@ def check_environment(
         runs[pomdp],
     )
     for view, reset in ((mdp, mdp_reset), (pomdp, pomdp_reset)):
-        name = "POMDP" if view.partial_obs else "MDP"
+        name = view_name(view.partial_obs)
         check(
             f"promise 2 ({name}): the observation is a function of the state",
             _check_observations,

@@ -20,6 +20,6 @@ def test_there_is_one() -> None:
 def test_it_plays_as_well_as_is_said(name: str) -> None:
     model, config = baselines.load(name)
     (told,) = json.loads((run.find(name) / run.EVALUATION).read_bytes())["results"]
-    assert told["partial"] == config.partial
-    played = results.summary(results.returns({0: model}, config, config.partial, 64, seed=1)[0])
+    assert told["view"] == config.view
+    played = results.summary(results.returns({0: model}, config, config.partial_obs, 64, seed=1)[0])
     assert abs(played["mean"] - told["mean"]) < 4 * (played["standard_error"] + told["standard_error"])

@@ -88,7 +88,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: pathlib.Path, comp
 def test_the_runs_of_a_killed_sweep_end(
     tmp_path: pathlib.Path, compiled: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["sweep", "pqn", "--envs", "NavigatorEasy", "--views", "pomdp", "--memories", "mingru"]
+    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "pomdp", "--memories", "mingru"]
     options = arguments(SMALL | {"total_timesteps": 64 * 10**6})
     command += ["--folder", str(tmp_path), "--", *options[options.index("--obs-size") :]]
     sweep = begin(compiled, *command)

@@ -8,11 +8,11 @@ import pytest
 from popgym_arcade import cli
 from tests.baselines.test_training import SMALL, arguments
 
-SWEEP = ["sweep", "pqn", "--envs", "NavigatorEasy", "--views", "pomdp", "--memories", "none-small", "--seeds", "0", "1"]
+SWEEP = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "pomdp", "--memories", "none-small", "--seeds", "0", "1"]
 
 
 def rest() -> list[str]:
-    own = ("env", "partial", "memory")
+    own = ("env_id", "view", "memory")
     options = arguments({name: value for name, value in SMALL.items() if name not in own})
     return ["--", *options, "--no-video", "--no-tensorboard", "--eval-episodes", "2"]
 
@@ -44,7 +44,7 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--envs", "NavigatorEazy"], "NavigatorEasy"),
+        (["--env-ids", "NavigatorEazy"], "NavigatorEasy"),
         (["--memories", "lur"], "did you mean lru"),
         (["--", "--seed", "3"], "--seed is said by the sweep itself"),
         (["--", "--preset", "gpu"], "unknown preset"),
@@ -53,14 +53,14 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_mistakes_are_found_before_anything_runs(
     words: Any, complaint: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["sweep", "pqn", "--envs", "NavigatorEasy", "--folder", str(tmp_path / "sweep"), *words]
+    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--folder", str(tmp_path / "sweep"), *words]
     assert cli.main(command) == 1
     assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_a_command_that_fails(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sweep", "pqn", "--envs", "NavigatorEasy", "--views", "mdp", "--folder", str(tmp_path)]
+    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "mdp", "--folder", str(tmp_path)]
     assert cli.main([*command, "--", "--obs-size", "64", "--minibatches", "7"]) == 1
     output = tmp_path / "output" / "NavigatorEasy-mdp-pqn-none-seed0.txt"
     assert str(output) in capsys.readouterr().out

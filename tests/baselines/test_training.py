@@ -34,8 +34,8 @@ from popgym_arcade.introspection.subject import subject
 from tests.baselines.test_checkpoint import array, rewrite
 
 SMALL: dict[str, Any] = {
-    "env": "NavigatorEasy",
-    "partial": True,
+    "env_id": "NavigatorEasy",
+    "view": "pomdp",
     "memory": "mingru",
     "obs_size": 64,
     "encoder": "patch",
@@ -107,7 +107,7 @@ def test_what_a_run_leaves(trained: pathlib.Path) -> None:
     assert {"loss", "q", "gradient_norm", "episodes", "mean_return", "seconds", "steps_per_second"} < set(lines[0])
     results = json.loads((trained / "evaluation.json").read_text())["results"]
     for seed, result in enumerate(results):
-        assert result["seed"] == seed and result["partial"] and result["episodes"] == 5
+        assert result["seed"] == seed and result["view"] == "pomdp" and result["episodes"] == 5
         low, high = result["interval"]
         assert low <= result["mean"] <= high
     assert not np.array_equal(weights(trained)[0], weights(trained, 1)[0])
@@ -160,7 +160,7 @@ def test_other_algorithms(algorithm: str, tmp_path: pathlib.Path) -> None:
 
 def test_evaluate(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = []
-    for view in ([], ["--partial"], ["--full"]):
+    for view in ([], ["--view", "pomdp"], ["--view", "mdp"]):
         path = tmp_path / f"{len(told)}.json"
         assert cli.main(["evaluate", str(trained), "--episodes", "70", *view, "--json", str(path)]) == 0
         told.append(json.loads(path.read_text())["results"])
@@ -192,7 +192,7 @@ def test_curves_begin_where_the_first_episode_ends() -> None:
 
 def test_equinox_reads_the_agent(tmp_path: pathlib.Path) -> None:
     """What is trained with the default sizes is the network that the names alone make."""
-    config = Config(env="NavigatorEasy", memory="lru", algorithm=PQN())
+    config = Config(env_id="NavigatorEasy", memory="lru", algorithm=PQN())
     run.save_model(tmp_path, config, 0, config.make_network(3))
     network = QNetworkRNN(5, jax.random.PRNGKey(0), "lru")
     model = eqx.tree_deserialise_leaves(tmp_path / "model.eqx", network)
@@ -217,7 +217,7 @@ def test_names_of_memories_are_spelled_in_one_way() -> None:
 def test_presets(name: str, algorithm: str) -> None:
     for env, steps in (("CartPoleEasy", 1e7), ("NavigatorEasy", 2e7)):
         settings = configs.preset(name, algorithm, env, "lru")
-        config = configs.from_dict({"algorithm": algorithm, "env": env, "memory": "lru", **settings})
+        config = configs.from_dict({"algorithm": algorithm, "env_id": env, "memory": "lru", **settings})
         assert config.algorithm.total_timesteps == (steps if name == "paper" else 1.5e6)
         assert config.obs_size == (128 if name == "paper" else 64)
 
@@ -229,7 +229,7 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"foo": 1}, "unknown setting 'foo'; did you mean "),
         ({"lerning_rate": 1}, "unknown setting 'lerning_rate'; did you mean learning_rate"),
         ({"num_envs": 2.5}, "num_envs must be a whole number, got 2.5"),
-        ({"partial": "False"}, "partial must be true or false, got 'False'"),
+        ({"view": "full"}, "view must be mdp or pomdp, got 'full'"),
         ({"encoder": "cnn"}, "encoder must be conv or patch, got 'cnn'"),
         ({"window_size": "many"}, "window_size must be a whole number or null"),
         ({"gamma": 2}, "gamma must be from 0 to 1"),
@@ -261,7 +261,7 @@ def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"env": "NavigatorEazy"}, "NavigatorEasy"),
+        ({"env_id": "NavigatorEazy"}, "NavigatorEasy"),
         ({"memory": "lur"}, "did you mean lru"),
         ({"obs_size": 63}, "64"),
         ({"num_envs": 3}, "must be a multiple of minibatches"),
@@ -287,15 +287,15 @@ def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
     assert "total_timesteps must be a number" in capsys.readouterr().err
     for command in (
         ["pnq"],
-        ["pqn", "--env", "NavigatorEasy", "--preset", "gpu"],
-        ["pqn", "--env", "NavigatorEasy", "--num-processes", "2"],
-        ["pqn", "--env", "NavigatorEasy", "--coordinator", "127.0.0.1:1"],
+        ["pqn", "--env-id", "NavigatorEasy", "--preset", "gpu"],
+        ["pqn", "--env-id", "NavigatorEasy", "--num-processes", "2"],
+        ["pqn", "--env-id", "NavigatorEasy", "--coordinator", "127.0.0.1:1"],
         ["--resume", str(tmp_path)],
     ):
         assert cli.main(["train", *command]) == 1
     for address in ("nohost", ":1", "host:", "host:port", "host:99999"):
         two = ["--coordinator", address, "--num-processes", "2", "--process-id", "1"]
-        assert cli.main(["train", "pqn", "--env", "NavigatorEasy", *two]) == 1
+        assert cli.main(["train", "pqn", "--env-id", "NavigatorEasy", *two]) == 1
         assert f"--coordinator must be HOST:PORT, or auto, got {address!r}" in capsys.readouterr().err
     assert cli.main(["train"]) == 2
     assert not list(tmp_path.iterdir())
@@ -321,7 +321,7 @@ def test_a_missing_wandb_is_missed_at_once(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    sweep = ["sweep", "pqn", "--envs", "CartPoleEasy", "--folder", str(tmp_path / "sweep"), "--", "--wandb", "project"]
+    sweep = ["sweep", "pqn", "--env-ids", "CartPoleEasy", "--folder", str(tmp_path / "sweep"), "--", "--wandb", "project"]
     train = ["train", "pqn", *arguments(SMALL), "--run", str(tmp_path / "run"), "--wandb", "project"]
     for command in (train, sweep):
         assert cli.main(command) == 1
@@ -436,7 +436,7 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (damaged / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="must name an algorithm"):
         baselines.load(damaged)
-    (damaged / "config.json").write_text(json.dumps(other | {"env": "NavEasy"}))
+    (damaged / "config.json").write_text(json.dumps(other | {"env_id": "NavEasy"}))
     with pytest.raises(ValueError, match="^unknown environment 'NavEasy'"):
         baselines.load(damaged)
     model, config = baselines.load(trained)

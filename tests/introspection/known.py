@@ -11,6 +11,8 @@ import numpy as np
 from popgym_arcade.baselines.model.builder import ActorCriticRNN, Network, QNetworkRNN
 from popgym_arcade.baselines.model.encoder import Encoder
 from popgym_arcade.baselines.model.memory import Memory
+from popgym_arcade.baselines.pqn import PQN
+from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.introspection.episode import Episode
 
 SIZE, ACTIONS = 64, 5
@@ -87,6 +89,11 @@ def small(memory: str, seed: int = 0) -> Network:
 @functools.cache
 def policy(memory: str) -> Network:
     return ActorCriticRNN(ACTIONS, jax.random.key(0), memory, **SMALL)
+
+
+def config(env_id: str, view: Any = "pomdp", obs_size: int = SIZE, seed: int = 0) -> Config[PQN]:
+    """The config of an agent with a GRU."""
+    return Config(env_id=env_id, view=view, obs_size=obs_size, memory="gru", seed=seed, algorithm=PQN())
 
 
 def episode(length: int, starts: tuple[int, ...] = (0,), seed: int = 0) -> Episode:

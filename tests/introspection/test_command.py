@@ -3,7 +3,6 @@
 import csv
 import pathlib
 import sys
-import types
 from typing import Any
 
 import pytest
@@ -21,8 +20,8 @@ def _runs(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     def load(run: pathlib.Path, seed: int | None = None) -> Any:
         if not run.name.startswith("RUN"):
             raise FileNotFoundError(f"there is no run in {run}")
-        partial = run.name.endswith("POMDP")
-        config = types.SimpleNamespace(env="MineSweeperEasy", partial=partial, obs_size=64, memory="gru", seed=seed or 0)
+        view = "pomdp" if run.name.endswith("POMDP") else "mdp"
+        config = known.config("MineSweeperEasy", view=view, seed=seed or 0)
         return known.small("gru", seed=seed or 0), config
 
     monkeypatch.setattr(popgym_arcade.baselines, "load", load, raising=False)
@@ -133,7 +132,7 @@ def test_the_order_of_words() -> None:
         ["introspect", "density", "report"],
         ["introspect", "--help"],
         ["introspect"],
-        ["evaluate", "introspect", "--full"],
+        ["evaluate", "introspect", "--view", "mdp"],
     ):
         assert measure_first(unchanged) == unchanged
 

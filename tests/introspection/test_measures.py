@@ -115,13 +115,14 @@ HERE = pathlib.Path("here")
 
 def results() -> list[Result]:
     rows = []
-    for game, shift in (("A", 0.0), ("B", 0.1)):
-        for memory, partial, means in (
+    for env_id, shift in (("A", 0.0), ("B", 0.1)):
+        for memory, partial_obs, means in (
             ("gru", False, [0.5, 0.7]),
             ("gru", True, [0.2, 0.2, 0.5]),
             ("none", False, [0.8]),
         ):
-            rows += [Result(game, memory, partial, seed, mean + shift, 0.03, HERE, {}) for seed, mean in enumerate(means)]
+            about = env_id, memory, partial_obs
+            rows += [Result(*about, seed, mean + shift, 0.03, HERE, {}) for seed, mean in enumerate(means)]
     return rows
 
 
@@ -132,7 +133,7 @@ def test_gaps_and_biases() -> None:
         assert found.memory == "gru" and found.seeds == (2, 3)
         assert found.difference == pytest.approx(0.3)
         assert found.standard_error == pytest.approx(error)
-    assert both.game == gap.ALL and both.difference == pytest.approx(0.3)
+    assert both.env_id == gap.ALL and both.difference == pytest.approx(0.3)
     assert both.standard_error == pytest.approx(error / math.sqrt(2))
     [one, _, _] = gap.memory_biases(results())
     assert one.difference == pytest.approx(-0.2) and one.seeds == (2, 1)
@@ -140,17 +141,22 @@ def test_gaps_and_biases() -> None:
     assert one.standard_error == pytest.approx(math.hypot(np.std([0.5, 0.7], ddof=1) / math.sqrt(2), 0.03))
     with pytest.raises(ValueError, match=r"A \(MDP\), memory gru, seed 0 is there twice: in here and in here"):
         gap.observability_gaps(results() * 2)
-    alone = [result for result in results() if result.game == "A"]  # no mean over one game
+    alone = [result for result in results() if result.env_id == "A"]  # no mean over one game
     assert gap.observability_gaps(alone) == [first] and gap.memory_biases(alone) == [one]
     assert gap.observability_gaps(results()[:2]) == [] == gap.memory_biases(results()[:2])
 
 
-def write_run(folder: pathlib.Path, memory: str, partial: bool, means: list[float], **settings: Any) -> None:
+def write_run(folder: pathlib.Path, memory: str, partial_obs: bool, means: list[float], **settings: Any) -> None:
     folder.mkdir(parents=True)
-    config = {"env": "NavigatorEasy", "memory": memory, "partial": partial, "env_version": 1} | settings
+    config = {
+        "env_id": "NavigatorEasy",
+        "memory": memory,
+        "view": "pomdp" if partial_obs else "mdp",
+        "env_version": 1,
+    } | settings
     (folder / "config.json").write_text(json.dumps(config))
     shared = {"episodes": 10, "standard_error": 0.01}
-    found = [{"partial": view, "seed": i, "mean": m, **shared} for i, m in enumerate(means) for view in (False, True)]
+    found = [{"view": each, "seed": i, "mean": m, **shared} for i, m in enumerate(means) for each in ("mdp", "pomdp")]
     (folder / "evaluation.json").write_text(json.dumps({"results": found}))
 
 
@@ -159,7 +165,7 @@ def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     write_run(tmp_path / "pomdp", "gru", True, [0.1])
     found, left_out = gap.read([tmp_path / "sweep", tmp_path / "pomdp"])
     assert left_out == {"on views that runs were not trained on": 3, "under other rules than today's": 0}
-    assert [(one.memory, one.partial, one.seed, one.mean) for one in found] == [
+    assert [(one.memory, one.partial_obs, one.seed, one.mean) for one in found] == [
         ("gru", False, 0, 0.5),
         ("gru", False, 1, 0.6),
         ("gru", True, 0, 0.1),

@@ -10,7 +10,6 @@ import os
 import pathlib
 import re
 import shutil
-import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -309,7 +308,7 @@ def test_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = report.show((known.small("gru"), CONFIG), 2, height=500)
     source = shown._repr_html_()
     assert source.startswith('<iframe srcdoc="&lt;!doctype html&gt;') and "height:500px" in source
-    config = types.SimpleNamespace(env="NavigatorEasy", partial=True, obs_size=64, memory="gru", seed=1)
+    config = known.config("NavigatorEasy", seed=1)
     loaded: list[Any] = []
 
     def load(run: pathlib.Path, seed: int | None = None) -> Any:

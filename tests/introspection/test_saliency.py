@@ -1,7 +1,6 @@
 """Gradients: against finite differences, against the plain way, and of agents whose answer is known."""
 
 import io
-import types
 from typing import Any, cast
 
 import equinox as eqx
@@ -135,10 +134,10 @@ def test_an_episode_that_ends_earlier(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_config_of_a_run() -> None:
-    config = types.SimpleNamespace(env="NavigatorEasy", partial=True, obs_size=64, memory="gru", seed=3)
+    config = known.config("NavigatorEasy", seed=3)
     grads, _, _ = saliency.get_saliency_maps(jax.random.key(0), known.small("gru"), config, num_steps=2)
     assert len(grads) == 2
-    config.obs_size = 128
+    config = known.config("NavigatorEasy", obs_size=128)
     with pytest.raises(ValueError, match=r"the model does not fit its config: it has obs_size 64 instead of 128"):
         saliency.get_saliency_maps(jax.random.key(0), known.small("gru"), config, num_steps=2)
 

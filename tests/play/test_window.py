@@ -130,7 +130,7 @@ def test_play_and_replay(
 ) -> None:
     log, film = tmp_path / "log.jsonl", tmp_path / "film.gif"
     live = Person(monkeypatch, [pygame.K_RIGHT, pygame.K_SPACE, pygame.K_t, pygame.K_LEFT, pygame.K_b, pygame.K_ESCAPE])
-    arguments = ["play", "NavigatorEasy", "--partial", "--seed", "3", "--obs-size", "64"]
+    arguments = ["play", "NavigatorEasy", "--view", "pomdp", "--seed", "3", "--obs-size", "64"]
     assert cli.main([*arguments, "--log", str(log), "--record", str(film)]) == 0
     frames = [page.frames for page in live.pages if page.frames]
     assert [step.action for step in logs.read(log).episodes[0].steps] == [3, 4, 2]
@@ -186,7 +186,7 @@ def test_the_chooser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         (["--replay", "missing.jsonl"], "missing.jsonl"),
         (["NavigatorEasy", "--replay", "log"], "cannot be combined with GAME"),
         (["--replay", "log", "--seed", "0"], "cannot be combined with --seed"),
-        (["--replay", "log", "--partial"], "cannot be combined with --partial"),
+        (["--replay", "log", "--view", "pomdp"], "cannot be combined with --view"),
         (["NavigatorEasy", "--log", "exists"], "exists already"),
         (["NavigatorEasy", "--record", "exists/film.gif"], "exists"),
     ],

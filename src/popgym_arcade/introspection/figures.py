@@ -177,7 +177,7 @@ def gap_figure(gaps: Sequence[gap.Difference], biases: Sequence[gap.Difference])
     with _style():
         figure = Figure(figsize=(5 * len(panels), 1.6 + 0.24 * rows), layout="constrained")
         for axis, (name, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            named = {difference.game: None for difference in found}
+            named = {difference.env_id: None for difference in found}
             games = sorted(named, key=lambda game: game == gap.ALL)
             for number, memory in enumerate(memories):
                 if not (mine := [difference for difference in found if difference.memory == memory]):
@@ -185,7 +185,7 @@ def gap_figure(gaps: Sequence[gap.Difference], biases: Sequence[gap.Difference])
                 offset = (number + 0.5) / len(memories) - 0.5
                 axis.errorbar(
                     [difference.difference for difference in mine],
-                    [games.index(difference.game) + 0.7 * offset for difference in mine],
+                    [games.index(difference.env_id) + 0.7 * offset for difference in mine],
                     xerr=[difference.standard_error for difference in mine],
                     linestyle="",
                     marker="osD^vPX"[number // len(_COLOURS) % 7],

@@ -13,21 +13,22 @@ from typing import Any, NamedTuple
 
 from popgym_arcade import files, registration
 from popgym_arcade.baselines.training import run
+from popgym_arcade.environment import view_name
 
 NONE = "none"
 """The memory that remembers nothing, as runs call it."""
 ALL = "all games"
 """What stands for the mean over games."""
 _OTHER_VIEW, _OTHER_RULES = "on views that runs were not trained on", "under other rules than today's"
-_COMPARED = ("env", "partial", "memory", "window_size", "capacity_of", "seed", "num_seeds")
+_COMPARED = ("env_id", "view", "memory", "window_size", "capacity_of", "seed", "num_seeds")
 
 
 class Result(NamedTuple):
     """How well one seed of a run plays the view it was trained on."""
 
-    game: str
+    env_id: str
     memory: str
-    partial: bool
+    partial_obs: bool
     seed: int
     mean: float
     """The mean return."""
@@ -42,7 +43,7 @@ class Result(NamedTuple):
 class Difference(NamedTuple):
     """The difference of two mean returns."""
 
-    game: str
+    env_id: str
     memory: str
     difference: float
     standard_error: float
@@ -68,9 +69,9 @@ def observability_gaps(results: Iterable[Result]) -> list[Difference]:
     """
     means = _means(results)
     pairs = {
-        (game, memory): (means[game, memory, False], means[game, memory, True])
-        for game, memory, partial in means
-        if not partial and (game, memory, True) in means
+        (env_id, memory): (means[env_id, memory, False], means[env_id, memory, True])
+        for env_id, memory, partial_obs in means
+        if not partial_obs and (env_id, memory, True) in means
     }
     return _differences(pairs)
 
@@ -90,9 +91,9 @@ def memory_biases(results: Iterable[Result]) -> list[Difference]:
     """
     means = _means(results)
     pairs = {
-        (game, memory): (means[game, memory, False], means[game, NONE, False])
-        for game, memory, partial in means
-        if not partial and memory != NONE and (game, NONE, False) in means
+        (env_id, memory): (means[env_id, memory, False], means[env_id, NONE, False])
+        for env_id, memory, partial_obs in means
+        if not partial_obs and memory != NONE and (env_id, NONE, False) in means
     }
     return _differences(pairs)
 
@@ -119,12 +120,12 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]
         for path in found:
             config, evaluation = files.read_json(path.with_name(run.CONFIG)), files.read_json(path)
             try:
-                own = [result for result in evaluation["results"] if bool(result["partial"]) == bool(config["partial"])]
+                own = [result for result in evaluation["results"] if result["view"] == config["view"]]
                 told = [
                     Result(
-                        game=str(config["env"]),
+                        env_id=str(config["env_id"]),
                         memory=str(config["memory"]).lower(),
-                        partial=bool(config["partial"]),
+                        partial_obs=config["view"] == "pomdp",
                         seed=int(result["seed"]),
                         mean=float(result["mean"]),
                         standard_error=float(result["standard_error"]),
@@ -138,7 +139,7 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path.parent} is no run, or a damaged one: {error}") from None
             left_out[_OTHER_VIEW] += len(evaluation["results"]) - len(own)
-            if registration.other_rules(str(config["env"]), config.get("env_version", 0)):
+            if registration.other_rules(str(config["env_id"]), config.get("env_version", 0)):
                 left_out[_OTHER_RULES] += len(told)
             else:
                 results += told
@@ -149,7 +150,7 @@ def returns(results: Iterable[Result]) -> dict[tuple[str, bool, str], list[float
     """Gather the mean returns of seeds by (game, whether it is the POMDP, memory), as `scores.aggregates` wants them."""
     found: dict[tuple[str, bool, str], list[float]] = {}
     for result in results:
-        found.setdefault((result.game, result.partial, result.memory), []).append(result.mean)
+        found.setdefault((result.env_id, result.partial_obs, result.memory), []).append(result.mean)
     return found
 
 
@@ -164,7 +165,7 @@ def unlike(results: Iterable[Result]) -> dict[str, list[str]]:
     """
     games: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        games.setdefault(result.game, []).append(result.settings)
+        games.setdefault(result.env_id, []).append(result.settings)
     found = {}
     for game, every in games.items():
         names = {name: None for settings in every for name in settings if name not in _COMPARED}
@@ -183,10 +184,10 @@ class _Mean(NamedTuple):
 def _means(results: Iterable[Result]) -> dict[tuple[str, str, bool], _Mean]:
     groups: dict[tuple[str, str, bool], dict[int, Result]] = {}
     for result in results:
-        seeds = groups.setdefault((result.game, result.memory, result.partial), {})
+        seeds = groups.setdefault((result.env_id, result.memory, result.partial_obs), {})
         if twin := seeds.get(result.seed):
-            view = "POMDP" if result.partial else "MDP"
-            what = f"{result.game} ({view}), memory {result.memory}, seed {result.seed}"
+            view = view_name(result.partial_obs)
+            what = f"{result.env_id} ({view}), memory {result.memory}, seed {result.seed}"
             raise ValueError(f"{what} is there twice: in {twin.run} and in {result.run}")
         seeds[result.seed] = result
     return {group: _mean(list(seeds.values())) for group, seeds in groups.items()}
@@ -201,16 +202,16 @@ def _mean(results: list[Result]) -> _Mean:
 
 def _differences(pairs: dict[tuple[str, str], tuple[_Mean, _Mean]]) -> list[Difference]:
     found = [
-        Difference(game, memory, *_minus(first, second), first.mean, second.mean, (first.seeds, second.seeds))
-        for (game, memory), (first, second) in pairs.items()
+        Difference(env_id, memory, *_minus(first, second), first.mean, second.mean, (first.seeds, second.seeds))
+        for (env_id, memory), (first, second) in pairs.items()
     ]
     for memory in dict.fromkeys(memory for _, memory in pairs):
-        games = [difference for difference in found if difference.memory == memory and difference.game != ALL]
+        games = [difference for difference in found if difference.memory == memory and difference.env_id != ALL]
         if len(games) == 1:
             continue
         found.append(
             Difference(
-                game=ALL,
+                env_id=ALL,
                 memory=memory,
                 difference=statistics.fmean(game.difference for game in games),
                 standard_error=math.hypot(*(game.standard_error for game in games)) / len(games),

@@ -14,7 +14,7 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import pictures
-from popgym_arcade.environment import ACTIONS
+from popgym_arcade.environment import ACTIONS, view_name
 from popgym_arcade.introspection import contamination, density, saliency
 from popgym_arcade.introspection.contamination import Contamination
 from popgym_arcade.introspection.episode import Episode, Progress, play, silent
@@ -67,7 +67,7 @@ def look(
     views = []
     for one in sorted((agent, twin), key=lambda one: one.env.partial_obs):
 
-        def told(message: str, name: str = "POMDP" if one.env.partial_obs else "MDP") -> None:
+        def told(message: str, name: str = view_name(one.env.partial_obs)) -> None:
             progress(f"{name}: {message}")
 
         episode = play(one.model, one.env, jax.random.key(episode_seed), num_steps)
@@ -82,7 +82,7 @@ def look(
 
 def check_twins(about: About, twin: About) -> None:
     """Raise a ValueError if two agents do not play the two views of one game."""
-    if about.game != twin.game or about.partial == twin.partial:
+    if about.env_id != twin.env_id or about.partial_obs == twin.partial_obs:
         raise ValueError(
             f"a report shows one game in both views, not {about.title} beside {twin.title}; "
             "the second agent must play the other view"
@@ -105,7 +105,7 @@ def html(views: Sequence[View]) -> str:
     # "<" could end the element that holds the data.
     page = page.replace("__DATA__", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
     page = page.replace("__MADE__", markup.escape(_made(views)))
-    return page.replace("__TITLE__", markup.escape(f"{first.game}, memory {first.memory}"))
+    return page.replace("__TITLE__", markup.escape(f"{first.env_id}, memory {first.memory}"))
 
 
 def _made(views: Sequence[View]) -> str:
@@ -172,8 +172,8 @@ def _data(view: View) -> dict[str, Any]:
     length = len(episode)
     below = np.tril_indices(length)
     return {
-        "view": "POMDP" if view.subject.env.partial_obs else "MDP",
-        "game": view.subject.about.game,
+        "view": view_name(view.subject.env.partial_obs),
+        "game": view.subject.about.env_id,
         "memory": view.subject.about.memory,
         "seed": view.subject.about.seeds[0],
         "run": view.subject.about.run,

@@ -13,7 +13,7 @@ from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import run as runs
-from popgym_arcade.environment import Environment
+from popgym_arcade.environment import Environment, view_name
 
 _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
 
@@ -28,14 +28,14 @@ class Subject(NamedTuple):
 
     def other_view(self) -> "Subject":
         """The same agent, in front of the game's twin."""
-        return Subject(self.model, self.env.twin, self.about._replace(partial=not self.about.partial))
+        return Subject(self.model, self.env.twin, self.about._replace(partial_obs=not self.about.partial_obs))
 
 
 class About(NamedTuple):
     """What is said of an agent."""
 
-    game: str
-    partial: bool
+    env_id: str
+    partial_obs: bool
     memory: str
     seeds: tuple[int, ...]
     """One, or more where agents are looked at together."""
@@ -48,13 +48,13 @@ class About(NamedTuple):
     def title(self) -> str:
         """What to write above a figure."""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        title = f"{self.game} ({'POMDP' if self.partial else 'MDP'}), memory {self.memory}, {seeds}"
+        title = f"{self.env_id} ({view_name(self.partial_obs)}), memory {self.memory}, {seeds}"
         return f"{title}, trained under {self.other_rules}" if self.other_rules else title
 
     @property
     def slug(self) -> str:
         """What to call a file, e.g. `NavigatorEasy-pomdp-lru-seed0`."""
-        return f"{self.game}-{'pomdp' if self.partial else 'mdp'}-{self.memory}-seed{'-'.join(map(str, self.seeds))}"
+        return f"{self.env_id}-{view_name(self.partial_obs).lower()}-{self.memory}-seed{'-'.join(map(str, self.seeds))}"
 
 
 def subject(model: Network, config: Any) -> Subject:
@@ -73,7 +73,7 @@ def subject(model: Network, config: Any) -> Subject:
     if not isinstance(model, Network):
         raise TypeError(f"model must be a network of popgym_arcade.baselines.model.builder, got {type(model).__name__}")
     about = described(config)
-    env, _ = popgym_arcade.make(about.game, partial_obs=about.partial, obs_size=model.obs_size)
+    env, _ = popgym_arcade.make(about.env_id, partial_obs=about.partial_obs, obs_size=model.obs_size)
     said = {"memory": "none" if about.memory == SMALL else about.memory, "number of actions": env.num_actions}
     found = {"memory": model.memory.name or said["memory"], "number of actions": model.num_actions}
     if not isinstance(config, Mapping):
@@ -114,12 +114,12 @@ def described(config: Any) -> About:
             if key not in config:
                 close = difflib.get_close_matches(key, [str(other) for other in config], n=1)
                 raise ValueError(f"config has no {key}" + (f", but {close[0]}; did you mean that?" if close else ""))
-        game, partial, memory, seed = (config[key] for key in _KEYS)
+        env_id, partial_obs, memory, seed = (config[key] for key in _KEYS)
         other_rules = ""
     else:
-        game, partial, memory, seed = config.env, config.partial, config.memory, config.seed
+        env_id, partial_obs, memory, seed = config.env_id, config.partial_obs, config.memory, config.seed
         other_rules = config.other_rules
-    popgym_arcade.make(game)  # raises for unknown names
-    if not isinstance(partial, bool | np.bool_):
-        raise TypeError(f"PARTIAL must be True or False, got {partial!r}")
-    return About(game, bool(partial), checked_name(memory, SMALL), (int(seed),), other_rules)
+    popgym_arcade.make(env_id)  # raises for unknown names
+    if not isinstance(partial_obs, bool | np.bool_):
+        raise TypeError(f"PARTIAL must be True or False, got {partial_obs!r}")
+    return About(env_id, bool(partial_obs), checked_name(memory, SMALL), (int(seed),), other_rules)

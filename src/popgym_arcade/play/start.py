@@ -8,6 +8,7 @@ from typing import Any
 
 from popgym_arcade import registration
 from popgym_arcade.arguments import SEEDS
+from popgym_arcade.environment import view_name
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
 from popgym_arcade.play.chooser import Chooser
@@ -61,7 +62,7 @@ def play(
         if game is None:
             chooser = stack.enter_context(contextlib.closing(Chooser(seed, size, partial_obs)))
             while session := chooser.choose(display):
-                view = loop.View("POMDP" if chooser.partial_obs else "MDP")
+                view = loop.View(view_name(chooser.partial_obs))
                 pace = session.env.steps_per_second and (fps or session.env.steps_per_second)
                 if not _await_first_frame(display, session, chooser.partial_obs):
                     return
@@ -72,7 +73,7 @@ def play(
             session = stack.enter_context(contextlib.closing(Session(game, seed, size, partial_obs)))
             log = stack.enter_context(contextlib.closing(logs.Writer(log_path, session))) if log_path else None
             if _await_first_frame(display, session, partial_obs):
-                loop.play(display, session, loop.View("POMDP" if partial_obs else "MDP"), pace, log, film)
+                loop.play(display, session, loop.View(view_name(partial_obs)), pace, log, film)
 
 
 def replay(

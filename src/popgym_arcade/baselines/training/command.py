@@ -16,9 +16,10 @@ from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import devices, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
+from popgym_arcade.environment import view_name
 
 A = TypeVar("A", bound=Algorithm)
-_USAGE = """popgym-arcade train pqn|ppo|dqn --env GAME [options]
+_USAGE = """popgym-arcade train pqn|ppo|dqn --env-id ENV_ID [options]
        popgym-arcade train --config FILE [options]
        popgym-arcade train --resume RUN [options]
 
@@ -99,14 +100,14 @@ def parse(arguments: Sequence[str]) -> Any:
 def _known(arguments: Sequence[str]) -> argparse.Namespace:
     """What decides which options there are, and where they begin."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
-    for name in ("--preset", "--config", "--resume", "--env", "--memory"):
+    for name in ("--preset", "--config", "--resume", "--env-id", "--memory"):
         parser.add_argument(name)
     return parser.parse_known_args(arguments)[0]
 
 
 def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
     """What `tyro` begins with: a file's config, a preset, or the defaults; the game may still be missing."""
-    env: Any = tyro.MISSING if known.env is None else known.env
+    env_id: Any = tyro.MISSING if known.env_id is None else known.env_id
     if known.config is not None:
         if known.preset is not None:
             raise ValueError("--config and --preset both say what to begin with: give one of them")
@@ -116,11 +117,11 @@ def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
         return dataclasses.replace(config, env_version=None)  # a new run is one under today's rules
     assert name is not None
     if known.preset is None:
-        return Config(env=env, algorithm=ALGORITHMS[name]())
+        return Config(env_id=env_id, algorithm=ALGORITHMS[name]())
     if known.preset not in configs.PRESETS:
         raise names.unknown("preset", known.preset, configs.PRESETS)
-    settings = configs.preset(known.preset, name, known.env or "", known.memory or "none")
-    return dataclasses.replace(configs.from_dict({"algorithm": name, "env": "", **settings}), env=env)
+    settings = configs.preset(known.preset, name, known.env_id or "", known.memory or "none")
+    return dataclasses.replace(configs.from_dict({"algorithm": name, "env_id": "", **settings}), env_id=env_id)
 
 
 def _resume(arguments: Sequence[str]) -> int:
@@ -139,7 +140,7 @@ def _resume(arguments: Sequence[str]) -> int:
 def evaluate(
     folder: pathlib.Path,
     *,
-    partial: bool | None,
+    partial_obs: bool | None,
     episodes: int,
     seeds: Sequence[int] | None,
     episode_seed: int,
@@ -150,17 +151,17 @@ def evaluate(
         files.check_writable(json_path)
     config = configs.read(run.find(folder) / run.CONFIG)
     models = {seed: run.load(folder, seed)[0] for seed in seeds or config.seeds}
-    partial = config.partial if partial is None else partial
-    played = results.returns(models, config, partial, episodes, episode_seed)
-    told = results.summaries(played, config.env, partial)
-    print(f"{config.title}; played in the {'POMDP' if partial else 'MDP'}, {episodes} episodes for each seed")
+    partial_obs = config.partial_obs if partial_obs is None else partial_obs
+    played = results.returns(models, config, partial_obs, episodes, episode_seed)
+    told = results.summaries(played, config.env_id, partial_obs)
+    print(f"{config.title}; played in the {view_name(partial_obs)}, {episodes} episodes for each seed")
     header = ["seed", "mean return", "95 % interval", "memory score"]
     header += ["min", "5 %", "25 %", "50 %", "75 %", "95 %", "max", "steps"]
     rows = []
     for result in told:
         low, high = result["interval"]
         quantiles = [f"{value:.2f}" for value in result["quantiles"].values()]
-        score = scores.told(config.env, result["mean"], partial_obs=partial)
+        score = scores.told(config.env_id, result["mean"], partial_obs=partial_obs)
         figures = [f"{result['mean']:.3f}", f"{low:.3f} to {high:.3f}", score, *quantiles, f"{result['mean_length']:.1f}"]
         rows.append([str(result["seed"]), *figures])
     print(terminal.table(header, rows))

@@ -16,7 +16,7 @@ from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, N
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
-from popgym_arcade.environment import Environment
+from popgym_arcade.environment import Environment, view_name
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
 
@@ -30,10 +30,10 @@ A = TypeVar("A", bound=Algorithm)
 class Config(Generic[A]):
     """A training run."""
 
-    env: str
-    """The game, such as NavigatorEasy."""
-    partial: bool = False
-    """Train in the POMDP view."""
+    env_id: str
+    """The environment, such as NavigatorEasy."""
+    view: Literal["mdp", "pomdp"] = "mdp"
+    """The view to train in."""
     obs_size: int = 128
     """Height and width of the frames in pixels, 64 to 512."""
     memory: str = "none"
@@ -74,6 +74,11 @@ class Config(Generic[A]):
             raise ValueError(f"seeds must be from 0 to {SEEDS - 1}, got {self.num_seeds} from {self.seed} on")
 
     @property
+    def partial_obs(self) -> bool:
+        """Whether it is trained in the POMDP view."""
+        return self.view == "pomdp"
+
+    @property
     def algorithm_name(self) -> str:
         """The name of the algorithm."""
         return next(name for name, kind in ALGORITHMS.items() if type(self.algorithm) is kind)
@@ -86,27 +91,27 @@ class Config(Generic[A]):
     @property
     def title(self) -> str:
         """What a person calls the run."""
-        title = f"{self.env} {'POMDP' if self.partial else 'MDP'}, {self.algorithm_name.upper()}, memory {self.memory}"
+        title = f"{self.env_id} {view_name(self.partial_obs)}, {self.algorithm_name.upper()}, memory {self.memory}"
         return f"{title}, trained under {self.other_rules}" if self.other_rules else title
 
     @property
     def other_rules(self) -> str:
         """Which rules it was trained under, if they are not today's, else ""."""
-        return registration.other_rules(self.env, self.env_version)
+        return registration.other_rules(self.env_id, self.env_version)
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """Return the names of the settings in which this config differs from another one, given as by `to_dict`."""
         other = _FORMER | other
         return [name for name, value in self.to_dict().items() if other.get(name) != value]
 
-    def make_env(self, partial: bool | None = None) -> tuple[Environment[Any, Any], Any]:
+    def make_env(self, partial_obs: bool | None = None) -> tuple[Environment[Any, Any], Any]:
         """Return the game and its numbers, in the view that is trained in, or in one given.
 
         Raises:
             ValueError: if there is no such game, or no frames of this size.
         """
-        partial = self.partial if partial is None else partial
-        return popgym_arcade.make(self.env, partial_obs=partial, obs_size=self.obs_size)
+        partial_obs = self.partial_obs if partial_obs is None else partial_obs
+        return popgym_arcade.make(self.env_id, partial_obs=partial_obs, obs_size=self.obs_size)
 
     def make_network(self, seed: int) -> Network:
         """Return the network, with its first weights.
@@ -151,8 +156,8 @@ def from_dict(content: Any) -> Config[Any]:
         field = _closest("setting", name, fields | own)
         if not _fits(value, field.type):
             raise ValueError(f"{name} must be {_spell(field.type)}, got {value!r}")
-    if "env" not in settings:
-        raise ValueError("a config must name a game: env")
+    if "env_id" not in settings:
+        raise ValueError("a config must name an environment: env_id")
     algorithm = kind(**{name: value for name, value in settings.items() if name in fields})
     config = Config(algorithm=algorithm, **{name: value for name, value in settings.items() if name in own})
     return config if config.other_rules else dataclasses.replace(config, env_version=None)
@@ -172,20 +177,20 @@ def read(path: pathlib.Path) -> Config[Any]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def preset(name: str, algorithm: str, env: str, memory: str) -> dict[str, Any]:
+def preset(name: str, algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
     """Return the settings of a preset, as far as they differ from the defaults.
 
     Args:
         name: "paper", the settings of the paper's code (arXiv 2503.01450), or "cpu", which learns in minutes on two cores.
         algorithm: one of ALGORITHMS.
-        env: the game; the paper trains some for longer.
+        env_id: the environment; the paper trains some for longer.
         memory: the memory; the paper's attention looks back further.
     """
-    return PRESETS[name](algorithm, env, memory)
+    return PRESETS[name](algorithm, env_id, memory)
 
 
-def _paper(algorithm: str, env: str, memory: str) -> dict[str, Any]:
-    is_short = env.startswith(("CartPole", "NoisyCartPole", "AutoEncode"))
+def _paper(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
+    is_short = env_id.startswith(("CartPole", "NoisyCartPole", "AutoEncode"))
     settings: dict[str, Any] = {"total_timesteps": 1e7 if is_short else 2e7}
     if memory.lower().startswith("attention"):
         settings["window_size"] = 128
@@ -196,7 +201,7 @@ def _paper(algorithm: str, env: str, memory: str) -> dict[str, Any]:
     return settings
 
 
-def _cpu(algorithm: str, env: str, memory: str) -> dict[str, Any]:
+def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "obs_size": 64,
         "encoder": "patch",

@@ -13,25 +13,28 @@ from popgym_arcade.baselines.collect import Actors, start_episodes, step_agents
 from popgym_arcade.baselines.evaluate import evaluate, greedy
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.baselines.training.config import Config
+from popgym_arcade.environment import view_name
 from popgym_arcade.experts import Episode
 
 _BATCH = 64  # episodes played at once: few enough frames for any memory
 
 
-def returns(models: dict[int, Network], config: Config[Any], partial: bool, episodes: int, seed: int) -> dict[int, Episode]:
+def returns(
+    models: dict[int, Network], config: Config[Any], partial_obs: bool, episodes: int, seed: int
+) -> dict[int, Episode]:
     """Play episodes greedily, the same ones with each agent.
 
     Args:
         models: the agents, by their seeds.
         config: their config, which names the game.
-        partial: in which view to play.
+        partial_obs: whether to play in the POMDP.
         episodes: how many.
         seed: of the episodes.
 
     Returns:
         what became of the episodes; every leaf a NumPy array [episodes].
     """
-    env, params = config.make_env(partial)
+    env, params = config.make_env(partial_obs)
     rest = eqx.filter(next(iter(models.values())), eqx.is_array, inverse=True)
     count = min(_BATCH, episodes)
     play = jax.jit(lambda weights, key: evaluate(eqx.combine(weights, rest), env, params, greedy, key, count))
@@ -153,15 +156,15 @@ def film(model: Network, config: Config[Any], seed: int, limit: int = 500) -> by
     return pictures.mp4(frames, type(env).steps_per_second or 5)
 
 
-def summaries(played: dict[int, Episode], env_id: str, partial: bool) -> list[dict[str, Any]]:
+def summaries(played: dict[int, Episode], env_id: str, partial_obs: bool) -> list[dict[str, Any]]:
     """Return the statistics of each seed, see `summary`, for `evaluation.json`.
 
     Where there are reference returns of the game, the memory score of the mean is among them, see `popgym_arcade.scores`.
     """
     found = []
     for seed, episodes in played.items():
-        told = {"seed": seed, "partial": partial, **summary(episodes)}
+        told = {"seed": seed, "view": view_name(partial_obs).lower(), **summary(episodes)}
         if env_id in scores.known():
-            told["memory_score"] = float(scores.memory_score(env_id, told["mean"], partial_obs=partial))
+            told["memory_score"] = float(scores.memory_score(env_id, told["mean"], partial_obs=partial_obs))
         found.append(told)
     return found

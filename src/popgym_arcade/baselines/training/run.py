@@ -29,6 +29,7 @@ from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training.config import Config
+from popgym_arcade.environment import view_name
 
 AGENTS = pathlib.Path(__file__).parent.parent / "agents"
 CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "evaluation.json", "curve.png", "agent.mp4"
@@ -37,9 +38,9 @@ CHECKPOINTS, TENSORBOARD, LOCK = "checkpoints", "tensorboard", ".lock"
 _KEYS = re.compile(r"\((\w+Key\([^()]*\)(, )?)+\)")
 
 
-def name(env: str, partial: bool, algorithm: str, memory: str, seed: int) -> str:
+def name(env_id: str, partial_obs: bool, algorithm: str, memory: str, seed: int) -> str:
     """Return what a run's folder is called, if its user does not say."""
-    return f"{env}-{'pomdp' if partial else 'mdp'}-{algorithm}-{memory}-seed{seed}"
+    return f"{env_id}-{view_name(partial_obs).lower()}-{algorithm}-{memory}-seed{seed}"
 
 
 def find(run: str | pathlib.Path) -> pathlib.Path:

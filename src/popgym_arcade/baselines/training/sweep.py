@@ -20,6 +20,7 @@ from popgym_arcade import files, scores, terminal
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import command, logs, run
 from popgym_arcade.baselines.training import config as configs
+from popgym_arcade.environment import view_name
 
 LIST, OUTPUT = "commands.txt", "output"
 
@@ -34,9 +35,9 @@ class Sweep:
     """
 
     algorithm: str
-    envs: Sequence[str]
-    partial: Sequence[bool]
-    """The views."""
+    env_ids: Sequence[str]
+    views: Sequence[bool]
+    """Whether to train in the POMDP: False, True, or both."""
     memories: Sequence[str]
     seeds: Sequence[int]
     folder: pathlib.Path
@@ -45,10 +46,10 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Check names and options, before hours are spent."""
-        for env in self.envs:
-            popgym_arcade.make(env)
+        for env_id in self.env_ids:
+            popgym_arcade.make(env_id)
         object.__setattr__(self, "memories", [checked_name(memory, SMALL) for memory in self.memories])
-        own = ("--env", "--partial", "--no-partial", "--memory", "--seed", "--num-seeds", "--run", "--resume", "--config")
+        own = ("--env-id", "--view", "--memory", "--seed", "--num-seeds", "--run", "--resume", "--config")
         for word in self.rest:
             if word.partition("=")[0].replace("_", "-") in own:
                 raise ValueError(f"{word} is said by the sweep itself")
@@ -62,9 +63,9 @@ class Sweep:
     def commands(self) -> dict[pathlib.Path, list[str]]:
         """The command of each run, by its folder."""
         found = {}
-        for env, partial, memory, seed in itertools.product(self.envs, self.partial, self.memories, self.seeds):
-            folder = self._run_folder(env, partial, memory, seed)
-            words = ["popgym-arcade", "train", self.algorithm, "--env", env, *(["--partial"] if partial else [])]
+        for env_id, partial_obs, memory, seed in itertools.product(self.env_ids, self.views, self.memories, self.seeds):
+            folder = self._run_folder(env_id, partial_obs, memory, seed)
+            words = ["popgym-arcade", "train", self.algorithm, "--env-id", env_id, "--view", view_name(partial_obs).lower()]
             words += ["--memory", memory, "--seed", str(seed), *self.rest, "--run", str(folder), "--resumable"]
             found[folder] = words
         return found
@@ -123,28 +124,28 @@ class Sweep:
     def table(self) -> str:
         """Lay out the mean return of each game, view and memory over its finished seeds, and memory scores over games."""
         rows, returns = [], {}
-        for env, partial, memory in itertools.product(self.envs, self.partial, self.memories):
-            folders = [self._run_folder(env, partial, memory, seed) for seed in self.seeds]
+        for env_id, partial_obs, memory in itertools.product(self.env_ids, self.views, self.memories):
+            folders = [self._run_folder(env_id, partial_obs, memory, seed) for seed in self.seeds]
             means = [result["mean"] for folder in folders for result in _results(folder)]
-            returns[env, partial, memory] = means
+            returns[env_id, partial_obs, memory] = means
             error = np.std(means, ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
             rows.append(
                 [
-                    env,
-                    "POMDP" if partial else "MDP",
+                    env_id,
+                    view_name(partial_obs),
                     memory,
                     f"{len(means)} of {len(folders)}",
                     f"{np.mean(means):.3f}" if means else "",
                     f"{error:.3f}" if len(means) > 1 else "",
-                    scores.told(env, float(np.mean(means)), partial_obs=partial) if means else "",
+                    scores.told(env_id, float(np.mean(means)), partial_obs=partial_obs) if means else "",
                     f"{np.mean([_progress(folder) for folder in folders]):.0%}",
                 ]
             )
         header = ["game", "view", "memory", "seeds", "return", "standard error", "memory score", "done"]
         return "\n".join([terminal.table(header, rows), *scores.aggregate_lines(returns)])
 
-    def _run_folder(self, env: str, partial: bool, memory: str, seed: int) -> pathlib.Path:
-        return self.folder / run.name(env, partial, self.algorithm, memory, seed)
+    def _run_folder(self, env_id: str, partial_obs: bool, memory: str, seed: int) -> pathlib.Path:
+        return self.folder / run.name(env_id, partial_obs, self.algorithm, memory, seed)
 
     def _output(self, folder: pathlib.Path) -> pathlib.Path:
         return self.folder / OUTPUT / f"{folder.name}.txt"

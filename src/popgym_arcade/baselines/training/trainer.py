@@ -80,7 +80,8 @@ class Options(Output):
 
 def default_folder(config: Config[Any]) -> pathlib.Path:
     """Return the folder of a run whose user has named none."""
-    return pathlib.Path("runs") / run.name(config.env, config.partial, config.algorithm_name, config.memory, config.seed)
+    named = run.name(config.env_id, config.partial_obs, config.algorithm_name, config.memory, config.seed)
+    return pathlib.Path("runs") / named
 
 
 def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
@@ -361,8 +362,8 @@ class _Training:
             files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
         if self.options.video:
             files.write_whole(folder / run.FILM, results.film(models[config.seed], config, config.seed))
-        played = results.returns(models, config, config.partial, episodes, config.seed)
-        told = results.summaries(played, config.env, config.partial)
+        played = results.returns(models, config, config.partial_obs, episodes, config.seed)
+        told = results.summaries(played, config.env_id, config.partial_obs)
         paths = [run.model_path(folder, config, seed) for seed in models]
         checksums = {path.name: run.checksum(path) for path in paths}
         content = {
