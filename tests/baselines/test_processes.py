@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -141,18 +142,38 @@ def test_processes_that_share_the_work_agree_with_one(
         )
 
 
+@pytest.mark.parametrize(
+    ("lost", "how"),
+    [
+        pytest.param(0, signal.SIGKILL, id="the first one"),
+        pytest.param(1, signal.SIGKILL, id="the second one"),
+        pytest.param(1, signal.SIGSTOP, id="out of reach", marks=pytest.mark.slow),
+    ],
+)
 def test_a_lost_process_ends_the_others_and_the_run_goes_on_elsewhere(
-    tmp_path: pathlib.Path, compiled: pathlib.Path
+    lost: int, how: signal.Signals, tmp_path: pathlib.Path, compiled: pathlib.Path
 ) -> None:
     folder = tmp_path / "run"
     words = new_words(folder, num_envs=8, total_timesteps=128 * 300)
-    first, second = begin_two(compiled, [*words, "--checkpoint-minutes", "0.001"])
-    wait_for_lines(folder / "metrics.jsonl", 5, first)
-    second.kill()
-    lost = time.monotonic()
-    out, _ = first.communicate(timeout=LIMIT)
-    second.communicate(timeout=LIMIT)
-    assert time.monotonic() - lost < 60
-    assert first.returncode != 0 and "another task died" in out
+    both = begin_two(compiled, [*words, "--checkpoint-minutes", "0.001"])
+    wait_for_lines(folder / "metrics.jsonl", 5, both[0])
+    both[lost].send_signal(how)
+    begun = time.monotonic()
+    out = end(both[1 - lost], status=1)
+    assert time.monotonic() - begun < 60
+    both[lost].kill()
+    both[lost].communicate(timeout=LIMIT)
+    line = f"popgym-arcade: another process that trains {folder} is lost; train --resume {folder} goes on"
+    assert [each for each in out.splitlines() if "popgym-arcade" in each] == [line]
+    assert not re.search(r"Traceback|\*\*\*|^[EFW]\d{4} ", out, re.MULTILINE), out
     end(begin(compiled, "--resume", str(folder), devices=1))
     assert [line["steps"] for line in told(folder)] == [128 * number for number in range(1, 301)]
+
+
+def test_an_error_of_one_process_ends_the_others(tmp_path: pathlib.Path, compiled: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "mine.txt").touch()
+    first, second = begin_two(compiled, new_words(folder, num_envs=8))
+    assert "exists already; choose another --run" in end(first, status=1)
+    assert end(second, status=1).splitlines()[-1].startswith("popgym-arcade: another process that trains ")

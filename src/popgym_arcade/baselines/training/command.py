@@ -14,7 +14,7 @@ import tyro
 from popgym_arcade import files, names, scores, terminal
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.training import config as configs
-from popgym_arcade.baselines.training import devices, results, run, trainer
+from popgym_arcade.baselines.training import processes, results, run, trainer
 from popgym_arcade.baselines.training.config import ALGORITHMS, Config
 from popgym_arcade.environment import view_name
 
@@ -66,8 +66,9 @@ def train(arguments: Sequence[str]) -> int:
         print(_USAGE, file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
     chosen = parse(arguments)
-    devices.connect(**dataclasses.asdict(chosen.processes))
-    trainer.train(chosen.agent, chosen.output)
+    folder = chosen.output.run or trainer.default_folder(chosen.agent)
+    with processes.together(folder, **dataclasses.asdict(chosen.processes)):
+        trainer.train(chosen.agent, chosen.output)
     return 0
 
 
@@ -132,8 +133,8 @@ def _resume(arguments: Sequence[str]) -> int:
         args=list(arguments),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    devices.connect(**dataclasses.asdict(chosen.processes))
-    trainer.resume(chosen.resume, chosen.output)
+    with processes.together(chosen.resume, **dataclasses.asdict(chosen.processes)):
+        trainer.resume(chosen.resume, chosen.output)
     return 0
 
 

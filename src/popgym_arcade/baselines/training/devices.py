@@ -1,4 +1,4 @@
-"""Devices and processes: who plays which environments, and whether there is room for it."""
+"""Devices: who plays which environments, and whether there is room for it."""
 
 import pathlib
 import shutil
@@ -16,37 +16,7 @@ from popgym_arcade.baselines.algorithm import Shard
 from popgym_arcade.baselines.training import run
 
 _AXIS = "devices"
-_HEARTBEAT_SECONDS = 20
 L = TypeVar("L", bound=tuple)
-
-
-def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Join the other processes of a run, before JAX is used.
-
-    Args:
-        coordinator: address and port of the first process, the same for all; "auto" leaves everything to JAX, which knows
-            SLURM, Open MPI, Kubernetes and cloud TPUs; None: this process is alone.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
-
-    Raises:
-        ValueError: if there can be no such address, or the three do not fit together.
-    """
-    if coordinator is None:
-        if num_processes is not None or process_id is not None:
-            raise ValueError("--num-processes and --process-id are for several processes: they need --coordinator")
-        return
-    if coordinator == "auto":
-        jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
-        return
-    host, _, port = coordinator.rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
-        raise ValueError(f"--coordinator must be HOST:PORT, or auto, got {coordinator!r}")
-    if num_processes is None or process_id is None:
-        raise ValueError("--coordinator HOST:PORT needs --num-processes and --process-id")
-    if not 0 <= process_id < num_processes:
-        raise ValueError(f"--process-id must be from 0 to {num_processes - 1}, got {process_id}")
-    jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
 
 
 class Layout:
