@@ -1,7 +1,10 @@
 """Our games as Gymnasium's: its checker, its wrappers, its conventions, and the same episodes one by one and in batches."""
 
 import copy
+import os
 import pathlib
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -447,3 +450,25 @@ def test_torchrl(mode: str) -> None:
     assert played.shape == (2, STEPS)
     assert played["next", "done"].any(1).all()
     wrapped.close()
+
+
+@pytest.mark.slow
+def test_the_newest_gymnasium(tmp_path: pathlib.Path) -> None:
+    """gymnax 1.0 holds Gymnasium below 1.4 where these tests run, and not where users have the extra `gymnasium` alone."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [*pip, "--target", str(tmp_path), "gymnasium"]
+    installed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if installed.returncode != 0:
+        pytest.skip(f"pip cannot install the newest Gymnasium: {installed.stderr.strip().splitlines()[-1]}")
+    code = "import sys, gymnasium, pytest\nassert gymnasium.__file__.startswith(sys.argv[1])\n"
+    code += "sys.exit(pytest.main(sys.argv[2:]))"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), "-q", "-p", "no:cacheprovider", __file__],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
