@@ -1,13 +1,16 @@
-"""Measure what the Gymnasium adapter costs: steps of its batches against a plain `jit(vmap(step))` of the same game.
+"""Measure what the adapters of Gymnasium and Stable-Baselines3 cost: steps of their batches against a plain
+`jit(vmap(step))` of the same game, and of a single environment against `jit(step)`.
 
     python benchmarks/adapters.py [GAME ...]
 
 Every way has a process of its own, as which memory is in the cache decides much; the processes take turns. Actions are the
 same, random, and given as NumPy arrays; every step is waited for. Quoted are medians. The figures are written to
-`benchmarks/results/` under the device's name.
+`benchmarks/results/` under the device's name. Stable-Baselines3 is left out where it is not installed.
 """
 
 import argparse
+import functools
+import importlib.util
 import json
 import pathlib
 import statistics
@@ -22,16 +25,9 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import files, speed, terminal
-from popgym_arcade.adapters.gymnasium import ArcadeVectorEnv
+from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv
 
 HERE = pathlib.Path(__file__).parent
-RAW = "jit(vmap(step))"
-WAYS: dict[str, dict[str, Any]] = {
-    "NextStep, NumPy": {"autoreset_mode": "NextStep", "arrays": "numpy"},
-    "NextStep, jax": {"autoreset_mode": "NextStep", "arrays": "jax"},
-    "SameStep, NumPy": {"autoreset_mode": "SameStep", "arrays": "numpy"},
-    "SameStep, jax": {"autoreset_mode": "SameStep", "arrays": "jax"},
-}
 Step = Callable[[np.ndarray], Any]
 
 
@@ -44,7 +40,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="processes of each way (default: 3)")
     parser.add_argument("--seconds", type=float, default=1.5, help="measuring time of a process (default: 1.5)")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
-    parser.add_argument("--way", choices=[RAW, *WAYS], help="measure this way alone, in this process, and print the rate")
+    parser.add_argument("--way", choices=WAYS, help="measure this way alone, in this process, and print the rate")
     options = parser.parse_args()
     games = options.games or ["CartPoleEasy", "BattleShipEasy", "NavigatorEasy"]
     if options.way:
@@ -53,23 +49,24 @@ def main() -> int:
 
     results = []
     for game in games:
-        rates: dict[str, list[float]] = {way: [] for way in (RAW, *WAYS)}
+        rates: dict[str, list[float]] = {way: [] for way in WAYS}
         for turn in range(options.rounds):
             for way, measured in rates.items():
                 terminal.show_progress(f"{game}, round {turn + 1}/{options.rounds}, {way}")
                 command = [sys.executable, __file__, game, "--way", way, "--num-envs", str(options.num_envs)]
                 command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
                 measured.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-        base = statistics.median(rates[RAW])
-        for way, measured in rates.items():
-            rate = statistics.median(measured)
-            results.append({"game": game, "way": way, "frames_per_second": rate, "of_raw": rate / base})
+        medians = {way: statistics.median(measured) for way, measured in rates.items()}
+        for ways in (SINGLE, BATCHES):
+            base = medians[next(iter(ways))]
+            for way in ways:
+                results.append({"game": game, "way": way, "frames_per_second": medians[way], "of_raw": medians[way] / base})
     terminal.show_progress("")
     machine = speed.machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{options.num_envs} environments, {options.obs_size} px, MDP")
     rows = [[one["game"], one["way"], f"{one['frames_per_second']:,.0f}", f"{one['of_raw']:.2f}"] for one in results]
-    print(terminal.table(["game", "way", "frames/s", f"of {RAW}"], rows))
+    print(terminal.table(["game", "way", "frames/s", "of raw"], rows))
     path = options.out / f"adapters-{speed.file_name(machine)}.json"
     content = {"machine": machine, "num_envs": options.num_envs, "obs_size": options.obs_size, "results": results}
     files.write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
@@ -79,10 +76,8 @@ def main() -> int:
 
 def measure(game: str, way: str, num_envs: int, obs_size: int, seconds: float) -> float:
     """Return the frames per second of one way."""
-    if way == RAW:
-        step = raw(game, num_envs, obs_size)
-    else:
-        step = adapted(ArcadeVectorEnv(game, num_envs, obs_size=obs_size, **WAYS[way]))
+    num_envs = 1 if way in SINGLE else num_envs
+    step = WAYS[way](game, num_envs, obs_size)
     actions = np.random.default_rng(0).integers(0, 5, (64, num_envs))
     durations: list[float] = []
     begin = time.perf_counter()
@@ -98,7 +93,19 @@ def raw(game: str, num_envs: int, obs_size: int) -> Step:
     env, params = popgym_arcade.make(game, obs_size=obs_size)
     state = jax.jit(lambda keys: jax.vmap(env.reset)(keys)[1])(jax.random.split(jax.random.key(0), num_envs))
     keys = [jax.random.split(jax.random.key(number), num_envs) for number in range(8)]
-    advance = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
+    return stepping(jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None))), keys, state, params)
+
+
+def raw_single(game: str, num_envs: int, obs_size: int) -> Step:
+    """Step one of the core's environments."""
+    env, params = popgym_arcade.make(game, obs_size=obs_size)
+    keys = list(jax.random.split(jax.random.key(0), 8))
+    step = stepping(jax.jit(env.step), keys, env.reset(keys[0])[1], params)
+    return lambda actions: step(actions[0])
+
+
+def stepping(advance: Any, keys: list[jax.Array], state: Any, params: Any) -> Step:
+    """Step by a compiled function, and wait for all that it returns."""
     count = 0
 
     def step(actions: np.ndarray) -> None:
@@ -109,10 +116,56 @@ def raw(game: str, num_envs: int, obs_size: int) -> Step:
     return step
 
 
-def adapted(envs: ArcadeVectorEnv) -> Step:
+def batch(game: str, num_envs: int, obs_size: int, **options: Any) -> Step:
     """Step a batch of Gymnasium."""
+    envs = ArcadeVectorEnv(game, num_envs, obs_size=obs_size, **options)
     envs.reset(seed=0)
     return lambda actions: jax.block_until_ready(envs.step(actions)[0])
+
+
+def single(game: str, num_envs: int, obs_size: int) -> Step:
+    """Step one environment of Gymnasium."""
+    env = ArcadeEnv(game, obs_size=obs_size)
+    env.reset(seed=0)
+
+    def step(actions: np.ndarray) -> None:
+        *_, terminated, truncated, _ = env.step(actions[0])
+        if terminated or truncated:
+            env.reset()
+
+    return step
+
+
+def vec_env(game: str, num_envs: int, obs_size: int) -> Step:
+    """Step a batch of Stable-Baselines3."""
+    from popgym_arcade.adapters.stable_baselines3 import ArcadeVecEnv
+
+    envs = ArcadeVecEnv(game, num_envs, obs_size=obs_size)
+    envs.reset()
+    return envs.step
+
+
+def dummy_vec_env(game: str, num_envs: int, obs_size: int) -> Step:
+    """Step a batch that Stable-Baselines3 makes of single environments."""
+    from stable_baselines3.common.vec_env import DummyVecEnv  # pyright: ignore[reportMissingImports]
+
+    envs = DummyVecEnv([lambda: ArcadeEnv(game, obs_size=obs_size)] * num_envs)
+    envs.reset()
+    return envs.step
+
+
+# The first of each is what the others are compared with.
+SINGLE: dict[str, Callable[[str, int, int], Step]] = {"jit(step)": raw_single, "one environment": single}
+BATCHES: dict[str, Callable[[str, int, int], Step]] = {
+    "jit(vmap(step))": raw,
+    "NextStep, NumPy": functools.partial(batch, autoreset_mode="NextStep", arrays="numpy"),
+    "NextStep, jax": functools.partial(batch, autoreset_mode="NextStep", arrays="jax"),
+    "SameStep, NumPy": functools.partial(batch, autoreset_mode="SameStep", arrays="numpy"),
+    "SameStep, jax": functools.partial(batch, autoreset_mode="SameStep", arrays="jax"),
+}
+if importlib.util.find_spec("stable_baselines3"):
+    BATCHES |= {"VecEnv": vec_env, "DummyVecEnv": dummy_vec_env}
+WAYS = SINGLE | BATCHES
 
 
 if __name__ == "__main__":

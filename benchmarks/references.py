@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seed", type=seed_number, default=0, help="of the search (default: 0)")
     parser.add_argument("--iterations", type=int, default=192, help="of each search (default: 192)")
     parser.add_argument("--episodes", type=int, help="in an iteration, or to measure (default: 512, evolve 64; 2000)")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if unknown := set(options.ids) - set(popgym_arcade.registered_envs):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}")
     for env_id in options.ids or popgym_arcade.registered_envs:

@@ -28,7 +28,7 @@ def test_public_names(game: tuple[Any, Any]) -> None:
     assert (done.shape, done.dtype) == ((), bool)
     assert sorted(info) == ["discount", "final_state", "terminated", "truncated"]
     assert (env.partial_obs, env.obs_size, env.name, env.num_actions) == (True, 64, "NavigatorEasy", 5)
-    assert env.default_params.max_steps_in_episode == 64
+    assert env.default_params.max_steps_in_episode == env.max_steps_in_episode == 64
     assert (state.time, state.score) == (1, -1)
     for method, names in {
         env.reset: ["key", "params"],

@@ -14,7 +14,7 @@ import pytest
 
 import popgym_arcade
 from popgym_arcade.spaces import Box
-from popgym_arcade.wrappers import FlattenObservationWrapper, LogWrapper
+from popgym_arcade.wrappers import FlattenObservationWrapper, LogWrapper, ScaleObservationWrapper
 from tests.random_play import ENVS, STEPS, roll
 from tests.tiny import Tiny
 
@@ -32,7 +32,8 @@ def runs(game: tuple[Any, Any]) -> dict[str, Any]:
     views = {
         "plain": env,
         "log": LogWrapper(env),
-        "flat": FlattenObservationWrapper(env),
+        "FlattenObservationWrapper": FlattenObservationWrapper(env),
+        "ScaleObservationWrapper": ScaleObservationWrapper(env),
         "log of flat": LogWrapper(FlattenObservationWrapper(env), keep_final_state=True),
         "flat of log": FlattenObservationWrapper(LogWrapper(env)),
     }
@@ -115,24 +116,46 @@ def test_log_keeps_scalars_alone(runs: dict[str, Any]) -> None:
     assert_same(without_state(with_state), info)
 
 
-def test_flat(runs: dict[str, Any], game: tuple[Any, Any]) -> None:
-    (obs, start), (frames, *rest) = runs["plain"]
-    (flat_obs, flat_start), (flat_frames, *flat_rest) = runs["flat"]
-    assert_same(obs.reshape(ENVS, -1), flat_obs)
-    assert_same(frames.reshape(STEPS, ENVS, -1), flat_frames)
-    assert_same((start, rest), (flat_start, flat_rest))
+CHANGES = {
+    FlattenObservationWrapper: (lambda frame: frame.reshape(-1), Box(0, 255, (64 * 64 * 3,), np.uint8)),
+    ScaleObservationWrapper: (lambda frame: frame.astype(np.float32) / 255, Box(0, 1, (64, 64, 3), np.float32)),
+}
+
+
+@pytest.mark.parametrize("wrapper", CHANGES)
+def test_changed_observations(wrapper: Any, runs: dict[str, Any], game: tuple[Any, Any]) -> None:
+    change, space = CHANGES[wrapper]
     env, params = game
-    flat = FlattenObservationWrapper(env)
-    assert flat.observation_space() == flat.observation_space(params) == Box(0, 255, (64 * 64 * 3,), np.uint8)
-    assert flat.observation_space().contains(flat_obs[0])
+    wrapped = wrapper(env)
+    (obs, start), (frames, *rest) = runs["plain"]
+    (its_obs, its_start), (its_frames, *its_rest) = runs[wrapper.__name__]
+    assert_same(jax.vmap(change)(obs), its_obs)
+    assert_same(jax.vmap(jax.vmap(change))(frames), its_frames)
+    assert_same((start, rest), (its_start, its_rest))
+    assert wrapped.observation_space() == wrapped.observation_space(params) == space
+    assert space.contains(its_obs[0])
     key = jax.random.key(0)
     _, state = env.reset(key)
-    for plain, row in (
-        (env.reset_env(key)[0], flat.reset_env(key)[0]),
-        (env.step_env(key, state, 1)[0], flat.step_env(key, state, 1)[0]),
-        (env.get_obs(state), flat.get_obs(state)),
+    for plain, changed in (
+        (env.reset_env(key)[0], wrapped.reset_env(key)[0]),
+        (env.step_env(key, state, 1)[0], wrapped.step_env(key, state, 1)[0]),
+        (env.get_obs(state), wrapped.get_obs(state)),
     ):
-        assert_same(plain.reshape(-1), row)
+        assert_same(change(plain), changed)
+
+
+def test_scaled_rows(game: tuple[Any, Any]) -> None:
+    """What a script feeds an MLP, in either order of the wrappers."""
+    env, _ = game
+    rows = [
+        FlattenObservationWrapper(ScaleObservationWrapper(env)),
+        ScaleObservationWrapper(FlattenObservationWrapper(LogWrapper(env))),
+    ]
+    for wrapped in rows:
+        assert wrapped.observation_space() == Box(0, 1, (64 * 64 * 3,), np.float32)
+        assert wrapped.observation_space().contains(wrapped.reset(jax.random.key(0))[0])
+        with pytest.raises(TypeError, match="env must have observations of uint8 to scale, got float32"):
+            ScaleObservationWrapper(wrapped)
 
 
 def test_stacks(runs: dict[str, Any]) -> None:
@@ -217,7 +240,7 @@ def test_states_can_be_changed() -> None:
     assert info["returned_episode_lengths"] == 1
 
 
-@pytest.mark.parametrize("wrapper", [LogWrapper, FlattenObservationWrapper])
+@pytest.mark.parametrize("wrapper", [LogWrapper, FlattenObservationWrapper, ScaleObservationWrapper])
 def test_what_is_no_environment_is_refused(wrapper: Any, game: tuple[Any, Any]) -> None:
     for wrong in (game, "NavigatorEasy", None, 3):
         with pytest.raises(TypeError, match=r"env must be an environment, such as make\(...\)\[0\], got"):

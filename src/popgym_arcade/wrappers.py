@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import spaces
@@ -126,33 +127,65 @@ class LogWrapper(Wrapper):
 
 
 @dataclasses.dataclass(frozen=True)
-class FlattenObservationWrapper(Wrapper):
-    """Make every observation one row: uint8[obs_size * obs_size * 3]."""
+class _ObservationWrapper(Wrapper):
+    """Change every observation, by `_changed`, and nothing else."""
 
-    def observation_space(self, params: Any = None) -> spaces.Box:
-        """Return the space of all rows."""
-        space = self.env.observation_space(params)
-        return spaces.Box(space.low, space.high, (math.prod(space.shape),), space.dtype)
+    def _changed(self, obs: jax.Array) -> jax.Array:
+        raise NotImplementedError
 
     def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
-        """Start an episode; as the environment's, but for the shape of the observation."""
+        """Start an episode; as the environment's, but for the observation."""
         obs, state = self.env.reset(key, params)
-        return obs.reshape(-1), state
+        return self._changed(obs), state
 
     def reset_env(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
         """Start an episode; the same as `reset`."""
         return self.reset(key, params)
 
     def step(self, key: jax.Array, state: Any, action: ArrayLike, params: Any = None) -> tuple[Any, ...]:
-        """Take one step, with automatic reset; as the environment's, but for the shape of the observation."""
+        """Take one step, with automatic reset; as the environment's, but for the observation."""
         obs, *rest = self.env.step(key, state, action, params)
-        return obs.reshape(-1), *rest
+        return self._changed(obs), *rest
 
     def step_env(self, key: jax.Array, state: Any, action: ArrayLike, params: Any = None) -> tuple[Any, ...]:
         """Take one step without automatic reset; otherwise as `step`."""
         obs, *rest = self.env.step_env(key, state, action, params)
-        return obs.reshape(-1), *rest
+        return self._changed(obs), *rest
 
     def get_obs(self, state: Any, params: Any = None) -> jax.Array:
-        """Draw a state of the environment, as one row."""
-        return self.env.get_obs(state, params).reshape(-1)
+        """Draw a state of the environment; as the environment's, but for the observation."""
+        return self._changed(self.env.get_obs(state, params))
+
+
+@dataclasses.dataclass(frozen=True)
+class FlattenObservationWrapper(_ObservationWrapper):
+    """Make every observation one row: uint8[obs_size * obs_size * 3], of scaled ones float32."""
+
+    def observation_space(self, params: Any = None) -> spaces.Box:
+        """Return the space of all rows."""
+        space = self.env.observation_space(params)
+        return spaces.Box(space.low, space.high, (math.prod(space.shape),), space.dtype)
+
+    def _changed(self, obs: jax.Array) -> jax.Array:
+        return obs.reshape(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleObservationWrapper(_ObservationWrapper):
+    """Make every observation float32 in [0, 1], in the shape that it has, for networks that take bytes as they are.
+
+    Raises:
+        TypeError: if observations are not uint8, as those that are scaled already.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (dtype := self.env.observation_space().dtype) != np.uint8:
+            raise TypeError(f"env must have observations of uint8 to scale, got {np.dtype(dtype)}")
+
+    def observation_space(self, params: Any = None) -> spaces.Box:
+        """Return the space of all float32 of the shape with entries in [0, 1]."""
+        return spaces.Box(0, 1, self.env.observation_space(params).shape, np.float32)
+
+    def _changed(self, obs: jax.Array) -> jax.Array:
+        return obs.astype(np.float32) / 255

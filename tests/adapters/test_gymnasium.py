@@ -1,7 +1,10 @@
 """Our games as Gymnasium's: its checker, its wrappers, its conventions, and the same episodes one by one and in batches."""
 
 import copy
+import os
 import pathlib
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -51,7 +54,8 @@ def assert_same(one: list[Any], other: list[Any]) -> None:
     ],
 )
 def test_gymnasiums_own_checks(env_id: str) -> None:
-    env = gymnasium.make(f"popgym_arcade/{env_id}-v0", partial_obs=True, obs_size=64, render_mode="rgb_array")
+    name = f"popgym_arcade/{env_id}-v{popgym_arcade.make(env_id)[0].version}"
+    env = gymnasium.make(name, partial_obs=True, obs_size=64, render_mode="rgb_array")
     check_env(env.unwrapped)  # what it warns of is an error here
     assert env.spec is not None
     assert gymnasium.make(env.spec).unwrapped.observation_space == env.observation_space
@@ -279,8 +283,8 @@ def test_specs_survive_json(as_mapping: bool) -> None:
     _, params = popgym_arcade.make("NavigatorEasy")
     changes: dict[str, Any] = {"max_steps_in_episode": 9, "tnt_reward": -0.1}
     options = {"obs_size": 64, "params": changes if as_mapping else params.replace(**changes)}
-    env: Any = gymnasium.make("popgym_arcade/NavigatorEasy-v0", **options)
-    envs: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v0", num_envs=2, autoreset_mode=SAME, **options)
+    env: Any = gymnasium.make("popgym_arcade/NavigatorEasy-v1", **options)
+    envs: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v1", num_envs=2, autoreset_mode=SAME, **options)
     again: Any = gymnasium.make(EnvSpec.from_json(env.spec.to_json())).unwrapped
     batch: Any = gymnasium.make_vec(EnvSpec.from_json(envs.spec.to_json()))
     assert (batch.num_envs, batch.autoreset_mode) == (2, SAME)
@@ -289,7 +293,7 @@ def test_specs_survive_json(as_mapping: bool) -> None:
             params.replace(max_steps_in_episode=9, tnt_reward=np.float32(-0.1))
         )
         assert one.spec.max_episode_steps == 9
-    limited: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v0", max_episode_steps=5, **options)
+    limited: Any = gymnasium.make_vec("popgym_arcade/NavigatorEasy-v1", max_episode_steps=5, **options)
     assert limited.spec.max_episode_steps == 5
 
 
@@ -446,3 +450,25 @@ def test_torchrl(mode: str) -> None:
     assert played.shape == (2, STEPS)
     assert played["next", "done"].any(1).all()
     wrapped.close()
+
+
+@pytest.mark.slow
+def test_the_newest_gymnasium(tmp_path: pathlib.Path) -> None:
+    """gymnax 1.0 holds Gymnasium below 1.4 where these tests run, and not where users have the extra `gymnasium` alone."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [*pip, "--target", str(tmp_path), "gymnasium"]
+    installed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if installed.returncode != 0:
+        pytest.skip(f"pip cannot install the newest Gymnasium: {installed.stderr.strip().splitlines()[-1]}")
+    code = "import sys, gymnasium, pytest\nassert gymnasium.__file__.startswith(sys.argv[1])\n"
+    code += "sys.exit(pytest.main(sys.argv[2:]))"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), "-q", "-p", "no:cacheprovider", __file__],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

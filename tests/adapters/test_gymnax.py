@@ -16,7 +16,7 @@ from gymnax.environments import environment, spaces
 from gymnax.experimental.rollout import RolloutWrapper
 
 import popgym_arcade
-from popgym_arcade.adapters.gymnax import to_gymnax
+from popgym_arcade.adapters.gymnax import make, to_gymnax
 from popgym_arcade.wrappers import LogWrapper
 from tests.random_play import ENVS, STEPS, roll
 from tests.tiny import Tiny
@@ -162,6 +162,18 @@ def test_wrong_arguments(tiny: tuple[Any, Any]) -> None:
             adapt(env, values=values)
 
 
+def test_make() -> None:
+    env, params = popgym_arcade.make("NavigatorEasy", partial_obs=True, obs_size=64)
+    for options, values in (({}, 5), ({"values": 6}, 6)):
+        adapted, its_params = make("NavigatorEasy", partial_obs=True, obs_size=64, **options)
+        assert adapted == to_gymnax(env, values)
+        assert_same(its_params, params)
+    with pytest.raises(ValueError, match="unknown environment 'Navigator'"):
+        make("Navigator")
+    with pytest.raises(ValueError, match="values must be 6, as in gymnax 1.x, or 5, as before, got 4"):
+        make("NavigatorEasy", 4)
+
+
 @pytest.mark.parametrize("missing", ["gymnax", "six"])
 def test_without_gymnax(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; import popgym_arcade.adapters.gymnax"
@@ -238,6 +250,32 @@ def test_rollouts(tiny: tuple[Any, Any]) -> None:
     assert done.any(axis=1).all(), "the clock ends what goes on for 7 steps"
     assert reward.shape == (ENVS, 7)
     assert total.shape == (ENVS, 1)
+
+
+def test_stoa() -> None:
+    """Stoix wraps what `make` returns in this way."""
+    stoa = pytest.importorskip("stoa", reason="stoa-env is not installed")
+    core, params = popgym_arcade.make("NavigatorEasy", obs_size=64)
+    params = params.replace(max_steps_in_episode=7)
+    bare = stoa.GymnaxToStoa(make("NavigatorEasy", obs_size=64)[0], params)
+    assert bare.observation_space() == stoa.BoundedArraySpace((64, 64, 3), np.uint8, minimum=0, maximum=255)
+    assert bare.action_space() == stoa.DiscreteSpace(5, np.int32)
+    env = stoa.AutoResetWrapper(stoa.RecordEpisodeMetrics(bare), next_obs_in_extras=True)
+
+    @jax.jit
+    def play(key: jax.Array) -> Any:
+        def step(state: Any, action: Any) -> Any:
+            after, told = env.step(state, action)
+            before = state.base_env_state
+            return after, (told, core.step(jax.random.split(before.rng_key)[0], before.base_env_state, action, params))
+
+        return jax.lax.scan(step, env.reset(key)[0], jax.random.randint(key, (STEPS,), 0, 5))[1]
+
+    told, (frames, _, reward, done, _) = play(jax.random.key(0))
+    assert_same((frames, reward, done), (told.extras["next_obs"], told.reward, told.done()))
+    ends = np.flatnonzero(done)
+    np.testing.assert_array_equal(told.extras["episode_metrics"]["episode_length"][ends], np.diff(ends, prepend=-1))
+    assert len(ends) >= 3
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", pytest.param("pqn", marks=pytest.mark.slow)])

@@ -1,4 +1,4 @@
-"""Our games as environments of gymnax 1.x, for its wrappers and for libraries built on it, such as rejax."""
+"""Our games as environments of gymnax 1.x, for its wrappers and for libraries built on it, such as rejax and Stoix."""
 
 import dataclasses
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from popgym_arcade import registration
 from popgym_arcade.environment import Environment, compiled_step
 
 try:
@@ -18,7 +19,7 @@ except ModuleNotFoundError as error:  # gymnax itself, or six, which gymnax 1.0.
 # Not frozen: gymnax's wrapper for vectors of environments sets attributes of its copy.
 @dataclasses.dataclass(unsafe_hash=True)
 class GymnaxEnvironment(environment.Environment[Any, Any]):
-    """One of our environments in gymnax's clothes, made by `to_gymnax`.
+    """One of our environments in gymnax's clothes, made by `make` or `to_gymnax`.
 
     States, params, keys and trajectories are those of the environment inside, bit for bit. Equal ones are one static
     argument of `jax.jit`.
@@ -93,6 +94,25 @@ class GymnaxEnvironment(environment.Environment[Any, Any]):
         """Return gymnax's space of all uint8[obs_size, obs_size, 3]."""
         space = self.env.observation_space(params)
         return spaces.Box(space.low, space.high, space.shape, np.dtype(space.dtype))
+
+
+def make(env_id: str, values: int = 5, **options: Any) -> tuple[GymnaxEnvironment, Any]:
+    """Build a game as an environment of gymnax, for what calls `make` and expects gymnax's own spaces, such as Stoix.
+
+    Args:
+        env_id: a name that `popgym_arcade.make` knows, e.g. "BattleShipEasy".
+        values: how many values `step` returns, 5 or 6, see `to_gymnax`; stoa's `GymnaxToStoa`, as Stoix uses it, takes 5.
+        options: `partial_obs` and `obs_size` of `popgym_arcade.make`.
+
+    Returns:
+        (environment, its default params).
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument is not one of those allowed.
+    """
+    env, params = registration.make(env_id, **options)
+    return to_gymnax(env, values), params
 
 
 def to_gymnax(env: Environment[Any, Any], values: int = 6) -> GymnaxEnvironment:
