@@ -34,7 +34,7 @@ import peer
 from popgym_arcade import files, speed, terminal
 from popgym_arcade.baselines.algorithm import Task
 from popgym_arcade.baselines.collect import collect
-from popgym_arcade.baselines.evaluate import greedy
+from popgym_arcade.baselines.evaluation import greedy
 from popgym_arcade.baselines.model.memory import count_parameters
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training.config import SMALL, Config

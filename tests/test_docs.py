@@ -1,5 +1,6 @@
 """The documentation against the code: pages, figures, animations, links, and the example of a game."""
 
+import ast
 import contextlib
 import io
 import pathlib
@@ -83,6 +84,18 @@ def test_links_lead_somewhere(path: pathlib.Path) -> None:
     for link in links:
         if not re.match(r"[a-z]+:|#", link):
             assert (path.parent / link.partition("#")[0]).exists(), f"{path.name}: {link}"
+
+
+def test_what_pages_import_is_there() -> None:
+    """Their longer snippets are not run, but what they import exists."""
+    found = 0
+    for path in TEXTS:
+        for snippet in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+            for node in ast.walk(ast.parse(snippet)):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    exec(compile(ast.Module([node], []), str(path), "exec"), {})
+                    found += 1
+    assert found > 10
 
 
 def test_the_example_does_what_its_page_says(monkeypatch: pytest.MonkeyPatch) -> None:

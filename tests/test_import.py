@@ -43,5 +43,16 @@ def test_the_core_needs_jax_and_numpy_alone() -> None:
     )
 
 
+def test_the_public_names_of_the_baselines() -> None:
+    run(
+        "import sys\n"
+        "from popgym_arcade import baselines\n"
+        "assert not {'equinox', 'optax'} & set(sys.modules)\n"
+        "for name in baselines.__all__: assert callable(getattr(baselines, name)), name\n"
+        "from popgym_arcade.baselines import *\n"
+        "assert callable(evaluate) and callable(train)\n"
+    )
+
+
 def test_gymnasium_alone_imports_no_jax() -> None:
     run("import sys, gymnasium\nassert not {'jax', 'popgym_arcade'} & set(sys.modules)")

@@ -10,7 +10,7 @@ import pytest
 
 from popgym_arcade.baselines.algorithm import Shard, Task
 from popgym_arcade.baselines.dqn import DQN
-from popgym_arcade.baselines.evaluate import evaluate, greedy
+from popgym_arcade.baselines.evaluation import evaluate, greedy
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.baselines.q_learning import epsilon_greedy

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.baselines.evaluate import evaluate
+from popgym_arcade.baselines.evaluation import evaluate
 from tests.baselines.test_collect import Recorder
 from tests.tiny import Tiny
 

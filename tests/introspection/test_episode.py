@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade.baselines.evaluate import evaluate, greedy
+from popgym_arcade.baselines.evaluation import evaluate, greedy
 from popgym_arcade.introspection.episode import play, replay, unit
 from tests.introspection import known
 from tests.tiny import Tiny

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from popgym_arcade.baselines.collect import Actors, Step, start_episodes, step_agents
-from popgym_arcade.baselines.evaluate import action_scores, greedy
+from popgym_arcade.baselines.evaluation import action_scores, greedy
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.environment import Environment
 

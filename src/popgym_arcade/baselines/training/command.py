@@ -54,7 +54,7 @@ class _Train(Generic[A]):
 class _Resume:
     resume: pathlib.Path
     """The folder of the run."""
-    output: trainer.Output
+    output: trainer.ResumeOptions
     processes: _Processes
 
 

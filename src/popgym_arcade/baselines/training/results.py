@@ -10,7 +10,7 @@ import numpy as np
 
 from popgym_arcade import pictures, scores
 from popgym_arcade.baselines.collect import Actors, start_episodes, step_agents
-from popgym_arcade.baselines.evaluate import evaluate, greedy
+from popgym_arcade.baselines.evaluation import evaluate, greedy
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.environment import view_name

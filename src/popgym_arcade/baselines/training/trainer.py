@@ -40,7 +40,7 @@ class TrainingError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Output:
+class ResumeOptions:
     """How a run is carried out; the agent that comes of it does not depend on this."""
 
     num_devices: int | None = None
@@ -69,7 +69,7 @@ class Output:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(Output):
+class Options(ResumeOptions):
     """How a new run is carried out."""
 
     run: pathlib.Path | None = None
@@ -121,7 +121,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
             return training.finish()
 
 
-def resume(folder: pathlib.Path, options: Output = Output()) -> pathlib.Path:
+def resume(folder: pathlib.Path, options: ResumeOptions = ResumeOptions()) -> pathlib.Path:
     """Go on with a run that was cut off, from its last good checkpoint.
 
     On the same machine and devices the end is the same, bit for bit, as if nothing had happened.
@@ -158,7 +158,7 @@ def _alone(folder: pathlib.Path, layout: Layout) -> AbstractContextManager[None]
 
 
 class _Training:
-    def __init__(self, config: Config[Any], options: Output, folder: pathlib.Path, layout: Layout) -> None:
+    def __init__(self, config: Config[Any], options: ResumeOptions, folder: pathlib.Path, layout: Layout) -> None:
         if options.wandb and layout.is_first:
             logs.wandb()  # what is missing is missed before anything is made
         self.config, self.options, self.folder, self.layout = config, options, folder, layout
