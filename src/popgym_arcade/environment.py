@@ -44,7 +44,7 @@ class _Replace:
 
 @pytree
 class Params(_Replace):
-    """The numbers of a game. Games add theirs; every leaf may be traced, and batched by `vmap`."""
+    """The parameters of a game. Games add theirs; every leaf may be traced, and batched by `vmap`."""
 
     max_steps_in_episode: ArrayLike
     """The clock, int32[]: an episode is truncated after this many steps."""
@@ -52,7 +52,7 @@ class Params(_Replace):
 
 @pytree
 class State(_Replace):
-    """What every game's state holds. Games add their own fields."""
+    """The fields of every game's state. Games add their own."""
 
     time: jax.Array
     """Steps taken in this episode, int32[]. Never shown."""
@@ -62,7 +62,7 @@ class State(_Replace):
 
 @pytree
 class Glimpse(_Replace):
-    """What one frame tells, and no more. Games add their own fields; what a view hides reads as if it were not there."""
+    """The contents of one frame, and no more. Games add fields; what a view hides reads as if it were not there."""
 
     score: jax.Array
     """The return so far in percent, int32[]."""
@@ -155,7 +155,7 @@ class Environment(abc.ABC, Generic[S, P]):
     """The pace at which a person plays a game that runs by itself; None, if it waits for the player."""
 
     idle_action: ClassVar[int] = FIRE
-    """What a person's idleness means in a game that runs by itself: an action without effect."""
+    """The action of an idle person in a game that runs by itself: one without effect."""
 
     difficulty: str = ""
     """One of `difficulties`, by default the first."""
@@ -187,7 +187,7 @@ class Environment(abc.ABC, Generic[S, P]):
     @property
     @abc.abstractmethod
     def default_params(self) -> P:
-        """The numbers of the game, as the rules state them."""
+        """The parameters of the game, as the rules state them."""
 
     @abc.abstractmethod
     def initial_state(self, key: jax.Array, params: P) -> S:
@@ -227,7 +227,7 @@ class Environment(abc.ABC, Generic[S, P]):
 
     @property
     def goal(self) -> str:
-        """What to do, in one line: the first line of the game's docstring."""
+        """The goal, in one line: the first line of the game's docstring."""
         return (type(self).__doc__ or "").strip().partition("\n")[0]
 
     @property
@@ -259,7 +259,7 @@ class Environment(abc.ABC, Generic[S, P]):
 
         Args:
             key: one JAX random key, new-style (`jax.random.key`) or old-style (`jax.random.PRNGKey`).
-            params: the numbers of the game, `default_params` if left out.
+            params: the parameters of the game, `default_params` if left out.
 
         Returns:
             (observation uint8[obs_size, obs_size, 3], state).
@@ -283,7 +283,7 @@ class Environment(abc.ABC, Generic[S, P]):
             key: one JAX random key.
             state: the state to start from, of either view.
             action: int[], see the class.
-            params: the numbers of the game, `default_params` if left out.
+            params: the parameters of the game, `default_params` if left out.
 
         Returns:
             (observation, state, reward float32[], done bool[], info), where info holds `terminated` bool[] (the rules
@@ -334,7 +334,7 @@ class Environment(abc.ABC, Generic[S, P]):
 
     @functools.cached_property
     def _state_like(self) -> S:
-        """What a state looks like: the shapes and dtypes of its leaves."""
+        """The shapes and dtypes of a state's leaves."""
         return jax.eval_shape(lambda: self.initial_state(jax.random.key(0), self.default_params))
 
     def _check_state(self, state: S) -> None:

@@ -16,7 +16,7 @@ Policy = Callable[[jax.Array, Any, Any], jax.Array]
 
 
 class Episode(NamedTuple):
-    """What became of an episode."""
+    """The result of an episode."""
 
     total: jax.Array
     """The undiscounted return, float32[]."""

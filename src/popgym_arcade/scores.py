@@ -22,7 +22,7 @@ PLAYERS = ("random", "blind", "memoryless", "memory", "expert")
 
 
 class Reference(NamedTuple):
-    """What a reference player reaches, undiscounted."""
+    """The undiscounted returns of a reference player."""
 
     mean: float
     """The mean return."""
@@ -35,7 +35,7 @@ class Reference(NamedTuple):
     mean_length: float
     """Steps of an episode."""
     episodes: int
-    """How many are behind these figures."""
+    """The number of episodes."""
 
 
 class Aggregate(NamedTuple):

@@ -1,4 +1,4 @@
-"""How fast a game runs: every frame that is counted is written to memory, whole, and handed to another program.
+"""Measuring the speed of games: every frame that is counted is written to memory, whole, and handed to another program.
 
 This file can also be run by itself, as `python -P speed.py --game ...`, in an environment in which another package of
 the name `popgym_arcade` is installed that follows the same calling convention: both are then measured by the same code.

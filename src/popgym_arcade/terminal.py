@@ -1,4 +1,4 @@
-"""What commands print: tables and progress."""
+"""Terminal output: tables and progress."""
 
 import sys
 

@@ -21,7 +21,7 @@ from popgym_arcade.players.player import Player, play
 _ENVS = 16
 _STEPS = 48
 _WORTH = 0.3
-"""What memory must be worth, in the POMDP of every game."""
+"""The least that memory must be worth, in the POMDP of every game."""
 
 Decoder = Callable[[np.ndarray], Mapping[str, Any]]
 Resampler = Callable[[jax.Array, Any], Any]
@@ -41,7 +41,7 @@ class Near:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `check_environment` found to hold, and what it did not look at."""
+    """The result of `check_environment`: what holds, and what was not checked."""
 
     checked: tuple[str, ...]
     not_checked: tuple[str, ...]
@@ -69,7 +69,7 @@ def check_environment(
 
     Args:
         env: either view of the game. A small `obs_size` is checked faster.
-        params: the numbers of the game, `default_params` if left out.
+        params: the parameters of the game, `default_params` if left out.
         resample_hidden: (key, state) -> state, which draws anew all that the POMDP hides, and no more. Fit for vmap.
         decode: reads an MDP frame, uint8[obs_size, obs_size, 3] in NumPy, and returns the public fields of the state by
             their names. Entries that the frame does not tell are masked (`numpy.ma`), numbers read up to some precision

@@ -18,7 +18,7 @@ from popgym_arcade.environment import _Replace, pytree
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper:
-    """What an environment does, the wrapper does, but for the methods that it defines. Wrappers stack.
+    """Base class of wrappers: what it does not define is that of the environment inside. Wrappers stack.
 
     A wrapper is static configuration only: equal ones around equal environments are one static argument of `jax.jit`.
 
@@ -75,7 +75,7 @@ class LogWrapper(Wrapper):
 
         Args:
             key: one JAX random key.
-            params: the numbers of the game, `default_params` if left out.
+            params: the parameters of the game, `default_params` if left out.
 
         Returns:
             (observation, state).
@@ -99,7 +99,7 @@ class LogWrapper(Wrapper):
             key: one JAX random key.
             state: the state to start from.
             action: int[].
-            params: the numbers of the game, `default_params` if left out.
+            params: the parameters of the game, `default_params` if left out.
 
         Returns:
             (observation, state, reward float32[], done bool[], info), where info gains `returned_episode_returns`

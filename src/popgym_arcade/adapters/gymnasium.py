@@ -44,7 +44,7 @@ _NO_LIMIT = np.int32(np.iinfo(np.int32).max)
 
 
 class _Specified:
-    """What single environments and batches share: a spec that JSON can hold, and that tells when episodes are cut off."""
+    """Shared by single environments and batches: a spec that JSON can hold, and that tells when episodes are cut off."""
 
     params: Any
     _limit = _NO_LIMIT
@@ -52,7 +52,7 @@ class _Specified:
 
     @property
     def spec(self) -> EnvSpec | None:
-        """How Gymnasium made this; None, if it did not."""
+        """The spec by which Gymnasium made this; None, if it did not."""
         return self._spec
 
     @spec.setter
@@ -72,7 +72,7 @@ class ArcadeEnv(_Specified, gymnasium.Env[Any, Any]):  # pyright: ignore[reportI
         partial_obs: False for the MDP view, True for its partially observable twin.
         obs_size: height and width of the frames in pixels, 64 to 512.
         render_mode: None or "rgb_array".
-        params: the numbers of the game, or a mapping of those that are not as in the rules, such as
+        params: the parameters of the game, or a mapping of those that are not as in the rules, such as
             `{"max_steps_in_episode": 50}`.
         arrays: what observations are: "numpy" or "jax".
 
@@ -99,7 +99,7 @@ class ArcadeEnv(_Specified, gymnasium.Env[Any, Any]):  # pyright: ignore[reportI
         self.game, _ = registration.make(env_id, partial_obs=partial_obs, obs_size=obs_size)
         """The environment inside."""
         self.params = _checked_params(self.game, params)
-        """The numbers of the game."""
+        """The parameters of the game."""
         self.state: Any = None
         """The state of the game; None before `reset`."""
         self.render_mode = _checked_render_mode(render_mode)
@@ -176,7 +176,7 @@ class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):  # pyright: ignore[
         partial_obs: False for the MDP view, True for its partially observable twin.
         obs_size: height and width of the frames in pixels, 64 to 512.
         render_mode: None or "rgb_array".
-        params: the numbers of the game, or a mapping of those that are not as in the rules, such as
+        params: the parameters of the game, or a mapping of those that are not as in the rules, such as
             `{"max_steps_in_episode": 50}`.
         max_episode_steps: truncate episodes after so many steps, as Gymnasium's `TimeLimit` does to single ones; None:
             the clock of the game alone does.
@@ -220,7 +220,7 @@ class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):  # pyright: ignore[
         self.game, _ = registration.make(env_id, partial_obs=partial_obs, obs_size=obs_size)
         """The environment inside."""
         self.params = _checked_params(self.game, params)
-        """The numbers of the game."""
+        """The parameters of the game."""
         self.state: Any = None
         """The states of the games, every leaf with a leading axis num_envs; None before `reset`."""
         self.num_envs = int(num_envs)
@@ -236,7 +236,7 @@ class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):  # pyright: ignore[
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """What happens after the end of an episode."""
+        """The autoreset mode, which says what happens after the end of an episode."""
         return self.metadata["autoreset_mode"]
 
     def reset(

@@ -28,11 +28,11 @@ class GymnaxEnvironment(environment.Environment[Any, Any]):
     env: Environment[Any, Any]
     """The environment inside."""
     values: int
-    """How many values `step` returns, 5 or 6."""
+    """The number of values that `step` returns, 5 or 6."""
 
     @property
     def default_params(self) -> Any:
-        """The numbers of the game, as the rules state them."""
+        """The parameters of the game, as the rules state them."""
         return self.env.default_params
 
     def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
@@ -49,7 +49,7 @@ class GymnaxEnvironment(environment.Environment[Any, Any]):
             key: one JAX random key.
             state: the state to start from.
             action: int[], 0 up, 1 down, 2 left, 3 right, 4 fire.
-            params: the numbers of the game, `default_params` if left out.
+            params: the parameters of the game, `default_params` if left out.
 
         Returns:
             with six values (observation, state, reward float32[], terminated bool[], truncated bool[], info), where

@@ -1,4 +1,4 @@
-"""What an algorithm is: hyperparameters, where training starts, and one update.
+"""The interface of algorithms: hyperparameters, the first learner, and one update.
 
 The loop over updates, checkpoints and logs belongs to the trainer. What algorithms share beside this are plain functions:
 `collect` plays, `lambda_returns` computes targets, `minibatches` deals out sequences and takes gradient steps.
@@ -68,7 +68,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """What a learner learns: fixed for a whole run."""
+    """The learning problem: fixed for a whole run."""
 
     env: Environment[Any, Any]
     env_params: Any
@@ -101,7 +101,7 @@ class Learner(NamedTuple):
     actors: Any
     """`collect.Actors`; every leaf has a leading axis num_envs."""
     updates: jax.Array
-    """How many updates have been made, int32[]."""
+    """The number of updates made, int32[]."""
 
 
 L = TypeVar("L", bound=tuple)
@@ -118,7 +118,7 @@ class Algorithm(abc.ABC, Generic[L]):
     num_steps: int = 128
     """Steps of each environment in an update."""
     epochs: int = 4
-    """How many steps an update learns from, in multiples of those it collects."""
+    """The number of passes over a rollout in each update."""
     minibatches: int = 16
     """Gradient steps in an epoch."""
     burn_in: int = 0

@@ -156,7 +156,7 @@ def _opened(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _kinds(archive: zipfile.ZipFile) -> dict[str, str]:
-    """What an archive says it holds: the kinds of arrays, by their names. No array is read."""
+    """Return the kinds of arrays that an archive says it holds, by their names. No array is read."""
     kinds = {}
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")

@@ -16,7 +16,7 @@ Value = Callable[[Any], jax.Array]
 
 
 class Actors(NamedTuple):
-    """What agents carry from step to step; every leaf has a leading axis num_envs."""
+    """The state of agents and environments between steps; every leaf has a leading axis num_envs."""
 
     env_state: Any
     obs: jax.Array
@@ -32,7 +32,7 @@ class Actors(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step of a batch of agents led to; every leaf has a leading axis num_envs."""
+    """One step of a batch of agents; every leaf has a leading axis num_envs."""
 
     output: Any
     """That of the network."""

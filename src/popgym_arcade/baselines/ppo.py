@@ -25,7 +25,7 @@ class PPO(Algorithm[Learner]):
     gae_lambda: float = 0.95
     """Lambda of generalised advantage estimation."""
     clip_eps: float = 0.2
-    """How far the probability ratio may move from 1 before its gradient is cut off."""
+    """The distance of the probability ratio from 1 beyond which its gradient is clipped."""
     vf_coef: float = 0.5
     """The weight of the value's squared error in the loss."""
     ent_coef: float = 0.01

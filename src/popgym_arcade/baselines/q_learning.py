@@ -1,4 +1,4 @@
-"""What PQN and DQN share: an epsilon that falls, a learning rate that falls, and the network's output, Q-values."""
+"""Q-learning as PQN and DQN share it: annealed epsilon and learning rate, and a network that returns Q-values."""
 
 import abc
 import dataclasses

@@ -32,7 +32,7 @@ class Replay(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """What a network is shown; every leaf has leading axes time and batch."""
+    """The inputs of a network; every leaf has leading axes time and batch."""
 
     obs: jax.Array
     last_action: jax.Array

@@ -30,7 +30,7 @@ SUITS = 4
 
 @pytree
 class AutoEncodeParams(Params):
-    """The numbers of AutoEncode."""
+    """The parameters of AutoEncode."""
 
     right_reward: ArrayLike
     """For naming a card rightly, float32[]."""
@@ -56,7 +56,7 @@ class AutoEncodeState(State):
 
 @pytree
 class AutoEncodeGlimpse(Glimpse):
-    """What a frame of AutoEncode tells. Cards are told by their suit; NONE stands for no card."""
+    """The contents of a frame of AutoEncode. Cards are told by their suit; NONE stands for no card."""
 
     card: jax.Array
     """The card on the table, int32[]."""

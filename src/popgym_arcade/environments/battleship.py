@@ -27,13 +27,13 @@ from popgym_arcade.graphics import Grid, Readout, Screen, palette, shapes
 
 SHIPS = (4, 3, 3, 2)
 SEA, MISS, HIT = range(3)
-"""What a frame shows of a cell: no shot, or what became of it."""
+"""The marks of a cell: not shot, a miss, a hit."""
 _CURSOR = 3  # added to the number of a glyph, gives the same one under the cursor
 
 
 @pytree
 class BattleShipParams(Params):
-    """The numbers of BattleShip."""
+    """The parameters of BattleShip."""
 
     hit_reward: ArrayLike
     """For the first shot at a cell with a ship, float32[]."""
@@ -59,7 +59,7 @@ class BattleShipState(State):
 
 @pytree
 class BattleShipGlimpse(Glimpse):
-    """What a frame of BattleShip tells."""
+    """The contents of a frame of BattleShip."""
 
     cursor: jax.Array
     """Where the next shot goes, int32[2] of (row, col)."""

@@ -1,4 +1,4 @@
-"""What games on a square board share: moving about, telling cells, and the look of a cell."""
+"""Shared by games on a square board: moving about, looking up cells, and drawing them."""
 
 import functools
 

@@ -41,7 +41,7 @@ HIDDEN = -1
 
 @pytree
 class BreakoutParams(Params):
-    """The numbers of Breakout."""
+    """The parameters of Breakout."""
 
     brick_rewards: ArrayLike
     """For a brick in each row, from the top, float32[6]."""
@@ -68,7 +68,7 @@ class BreakoutState(State):
 
 @pytree
 class BreakoutGlimpse(Glimpse):
-    """What a frame of Breakout tells."""
+    """The contents of a frame of Breakout."""
 
     paddle: jax.Array
     """The first column of the paddle, int32[]."""

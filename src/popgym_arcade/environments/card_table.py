@@ -1,4 +1,4 @@
-"""What the card games share: the table, the suits, and reading a deck."""
+"""Shared by the card games: the table, the suits, and reading a deck."""
 
 from collections.abc import Sequence
 

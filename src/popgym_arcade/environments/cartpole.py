@@ -40,7 +40,7 @@ _MARGIN = 0.2  # metres of track shown beyond where the game ends
 
 @pytree
 class CartPoleParams(Params):
-    """The numbers of CartPole: those of Gymnasium's CartPole-v1, float32[] in SI units."""
+    """The parameters of CartPole: those of Gymnasium's CartPole-v1, float32[] in SI units."""
 
     gravity: ArrayLike
     cart_mass: ArrayLike
@@ -69,7 +69,7 @@ class CartPoleState(State):
 
 @pytree
 class CartPoleGlimpse(Glimpse):
-    """What a frame of CartPole, or of NoisyCartPole, tells."""
+    """The contents of a frame of CartPole or NoisyCartPole."""
 
     physics: jax.Array
     """The four numbers as they are shown, to a pixel, float32[4]; those that are hidden are 0."""

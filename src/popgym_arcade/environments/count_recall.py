@@ -29,7 +29,7 @@ from popgym_arcade.graphics import Readout, palette
 
 @pytree
 class CountRecallParams(Params):
-    """The numbers of CountRecall."""
+    """The parameters of CountRecall."""
 
     right_reward: ArrayLike
     """For a right answer, float32[]."""
@@ -54,7 +54,7 @@ class CountRecallState(State):
 
 @pytree
 class CountRecallGlimpse(Glimpse):
-    """What a frame of CountRecall tells. Cards are told by their suit; NONE stands for no card."""
+    """The contents of a frame of CountRecall. Cards are told by their suit; NONE stands for no card."""
 
     dealt: jax.Array
     """The card of this turn, int32[]."""

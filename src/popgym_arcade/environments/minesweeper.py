@@ -33,7 +33,7 @@ _CURSOR = _GLYPH + MINE + 1  # added to the number of a glyph, gives the same on
 
 @pytree
 class MineSweeperParams(Params):
-    """The numbers of MineSweeper."""
+    """The parameters of MineSweeper."""
 
     safe_reward: ArrayLike
     """For uncovering a safe cell, float32[]."""
@@ -60,7 +60,7 @@ class MineSweeperState(State):
 
 @pytree
 class MineSweeperGlimpse(Glimpse):
-    """What a frame of MineSweeper tells."""
+    """The contents of a frame of MineSweeper."""
 
     cursor: jax.Array
     """Where the next shot goes, int32[2] of (row, col)."""

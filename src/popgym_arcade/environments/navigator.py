@@ -36,7 +36,7 @@ _AGENT = 3  # added to the number of a glyph, gives the same one with the agent 
 
 @pytree
 class NavigatorParams(Params):
-    """The numbers of Navigator."""
+    """The parameters of Navigator."""
 
     treasure_reward: ArrayLike
     """For firing on the treasure, float32[]."""
@@ -60,7 +60,7 @@ class NavigatorState(State):
 
 @pytree
 class NavigatorGlimpse(Glimpse):
-    """What a frame of Navigator tells."""
+    """The contents of a frame of Navigator."""
 
     agent: jax.Array
     """Where the agent stands, int32[2] of (row, col)."""

@@ -48,7 +48,7 @@ class SkittlesState(State):
 
 @pytree
 class SkittlesGlimpse(Glimpse):
-    """What a frame of Skittles tells."""
+    """The contents of a frame of Skittles."""
 
     player: jax.Array
     """The player's column, int32[]."""

@@ -72,7 +72,7 @@ _WORTHLESS = -(10**6)  # less than any place
 
 @pytree
 class TetrisParams(Params):
-    """The numbers of Tetris."""
+    """The parameters of Tetris."""
 
     line_reward: ArrayLike
     """For each of the first ten lines, float32[]."""
@@ -89,7 +89,7 @@ class TetrisState(State):
     piece: jax.Array
     """The falling piece, int32[]. Public."""
     orientation: jax.Array
-    """How often it is turned, clockwise, int32[], less than it has orientations. Public."""
+    """The number of clockwise turns, int32[], less than it has orientations. Public."""
     corner: jax.Array
     """Where the box of 4 x 4 cells begins in which it turns, int32[2] of (row, col). Public."""
     previews: jax.Array
@@ -102,7 +102,7 @@ class TetrisState(State):
 
 @pytree
 class TetrisGlimpse(Glimpse):
-    """What a frame of Tetris tells: all of the state that is public, in the POMDP with an empty board."""
+    """The contents of a frame of Tetris: all of the state that is public, in the POMDP with an empty board."""
 
     board: jax.Array
     piece: jax.Array

@@ -29,7 +29,7 @@ class Grid:
     glyphs: np.ndarray
     """uint8[number of glyphs, cell height, cell width, 3]"""
     fillable: int
-    """How many of the first glyphs `fill` may show; `stamp` may show all."""
+    """The number of glyphs, from the first, that `fill` may show; `stamp` may show all."""
 
     def fill(self, ids: jax.Array, first_row: int = 0) -> "Fill":
         """Show glyph `ids[row, col]`, int[rows, cols] below `fillable`, in every cell.

@@ -47,12 +47,12 @@ def frame(image: np.ndarray, colour: Colour, thickness: int) -> np.ndarray:
 
 
 def union(*shapes: Shape) -> Shape:
-    """What lies in any of the shapes."""
+    """The union of shapes."""
     return lambda x, y: np.any(np.stack(np.broadcast_arrays(*(shape(x, y) for shape in shapes))), axis=0)
 
 
 def minus(shape: Shape, hole: Shape) -> Shape:
-    """What lies in the first shape and not in the second."""
+    """The difference of two shapes."""
     return lambda x, y: shape(x, y) & ~hole(x, y)
 
 

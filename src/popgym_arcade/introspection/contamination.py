@@ -14,19 +14,19 @@ from popgym_arcade.introspection.episode import Episode, Progress, advantage, re
 
 
 class Contamination(NamedTuple):
-    """What r changes do to the n decisions of an episode; zero, where a decision comes before the change."""
+    """The effect of r changes on the n decisions of an episode; zero, where a decision comes before the change."""
 
     first: np.ndarray
     """The first decision that a change can reach, int[r]."""
     moved: np.ndarray
-    """How far A moves, float64[r, n]: the mean over actions of |A' - A|, averaged over draws."""
+    """The distance that A moves, float64[r, n]: the mean over actions of |A' - A|, averaged over draws."""
     flipped: np.ndarray
-    """How often another action is chosen, float64[r, n]: the share of the draws."""
+    """The share of draws in which another action is chosen, float64[r, n]."""
     lasts: np.ndarray
-    """How long, float64[r]: the steps from `first` up to and including the last decision that is flipped, 0 where none
-    is; averaged over draws."""
+    """The duration of the effect, float64[r]: the steps from `first` up to and including the last decision that is flipped,
+    0 where none is; averaged over draws."""
     unit: float
-    """What to compare `moved` with: the mean over the episode's decisions and actions of |A|."""
+    """The scale to compare `moved` with: the mean over the episode's decisions and actions of |A|."""
 
 
 def noise(

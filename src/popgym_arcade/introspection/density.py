@@ -45,7 +45,7 @@ def over_tau(density: np.ndarray, bins: int = BINS) -> np.ndarray:
 
 
 def thirds(density: np.ndarray) -> np.ndarray:
-    """How much of a density, float[n], lies in the first, the middle and the last third of the episode: float64[3]."""
+    """Return the parts of a density, float[n], in the first, the middle and the last third of the episode: float64[3]."""
     return over_tau(density, 3)
 
 

@@ -25,7 +25,7 @@ def silent(message: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """What an agent saw, did and got in n steps; decision i is the one it takes at frame i."""
+    """A recorded episode of n steps; decision i is the one taken at frame i."""
 
     frames: np.ndarray
     """uint8[n, S, S, 3]"""
@@ -34,15 +34,15 @@ class Episode:
     start: np.ndarray
     """Whether a frame begins an episode, bool[n]: nothing is remembered from before it."""
     action: np.ndarray
-    """What it did, int32[n]."""
+    """The actions, int32[n]."""
     reward: np.ndarray
     """float32[n]"""
     rating: np.ndarray
-    """What its decisions rest on, float32[n, num_actions]: Q values, or the logits of a policy."""
+    """The Q-values, or the logits of a policy, float32[n, num_actions]."""
     is_policy: bool
     """Whether these are logits."""
     asked: int | None
-    """How many steps were asked for; None, if it was to be played to its end."""
+    """The number of steps asked for; None, if it was to be played to its end."""
     ended: bool
     """Whether the game ended it; if not, it was cut off after the steps that were asked for."""
 
@@ -61,7 +61,7 @@ class Episode:
 
 
 def value(output: Any) -> jax.Array:
-    """What is differentiated: the Q values, or the probabilities of a policy, float32[..., num_actions]."""
+    """Return the outputs that are differentiated: Q-values, or the probabilities of a policy, float32[..., num_actions]."""
     return jax.nn.softmax(output[0]) if isinstance(output, tuple) else output
 
 

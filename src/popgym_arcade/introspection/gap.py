@@ -1,4 +1,4 @@
-"""What memory is worth: the observability gap and the memory bias, from the evaluation of many runs.
+"""The value of memory: observability gap and memory bias, from the evaluation of many runs.
 
 Returns are means over seeds. A mean over k seeds has the standard error s / sqrt(k), s being the standard deviation between
 seeds, which holds the chance in the episodes, too; where there is one seed alone, only the latter is known. A difference of
@@ -18,13 +18,13 @@ from popgym_arcade.environment import view_name
 NONE = "none"
 """The memory that remembers nothing, as runs call it."""
 ALL = "all games"
-"""What stands for the mean over games."""
+"""The name of the mean over games."""
 _OTHER_VIEW, _OTHER_RULES = "on views that runs were not trained on", "under other rules than today's"
 _COMPARED = ("env_id", "view", "memory", "window_size", "capacity_of", "seed", "num_seeds")
 
 
 class Result(NamedTuple):
-    """How well one seed of a run plays the view it was trained on."""
+    """The evaluation of one seed of a run, on the view it was trained on."""
 
     env_id: str
     memory: str

@@ -26,14 +26,14 @@ _DRAWS = 4
 
 
 class View(NamedTuple):
-    """What a report shows of one view of a game."""
+    """The part of a report that shows one view of a game."""
 
     subject: Subject
     episode: Episode
     recall: Recall
     """Of all decisions, with small maps."""
     noise: Contamination
-    """What noise in each frame does."""
+    """The effect of noise in each frame."""
     is_guest: bool
     """Whether the agent was trained on the other view."""
 

@@ -30,8 +30,8 @@ from popgym_arcade.introspection.episode import (
 from popgym_arcade.introspection.subject import subject
 
 Target = str | int
-"""What is differentiated: "sum", the sum over actions of each one's absolute gradient; "chosen", the output of the action
-that was chosen; or the number of an action. Of one action the gradient has its sign."""
+"""The quantity that is differentiated: "sum", the sum over actions of each one's absolute gradient; "chosen", the output of
+the action that was chosen; or the number of an action. Of one action the gradient has its sign."""
 _TARGETS = ("sum", "chosen")
 SMALL = 32
 """Height and width of maps at reduced size."""
@@ -39,7 +39,7 @@ _CHUNK = 8
 
 
 class Recall(NamedTuple):
-    """How much each decision depends on each frame; zero where a frame comes after the decision."""
+    """The dependence of each decision on each frame; zero where a frame comes after the decision."""
 
     l1: np.ndarray
     """The L1 norm of the gradient of an action's output, float32[decisions, n, num_actions]."""

@@ -1,4 +1,4 @@
-"""Who is looked into: an agent and the game it plays, checked against each other before anything is compiled."""
+"""The subject of an introspection: an agent and its environment, checked against each other before anything is compiled."""
 
 import difflib
 import pathlib
@@ -32,7 +32,7 @@ class Subject(NamedTuple):
 
 
 class About(NamedTuple):
-    """What is said of an agent."""
+    """The description of an agent."""
 
     env_id: str
     partial_obs: bool
@@ -46,14 +46,14 @@ class About(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What to write above a figure."""
+        """The title of a figure."""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
         title = f"{self.env_id} ({view_name(self.partial_obs)}), memory {self.memory}, {seeds}"
         return f"{title}, trained under {self.other_rules}" if self.other_rules else title
 
     @property
     def slug(self) -> str:
-        """What to call a file, e.g. `NavigatorEasy-pomdp-lru-seed0`."""
+        """The stem of a file name, e.g. `NavigatorEasy-pomdp-lru-seed0`."""
         return f"{self.env_id}-{view_name(self.partial_obs).lower()}-{self.memory}-seed{'-'.join(map(str, self.seeds))}"
 
 

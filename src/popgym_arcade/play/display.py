@@ -1,4 +1,4 @@
-"""What the loop asks of a display: show a page, report keys. There are two: a window and a terminal."""
+"""The protocol of displays: show a page, report keys. There are two: a window and a terminal."""
 
 import dataclasses
 import enum
@@ -12,7 +12,7 @@ class NoDisplayError(OSError):
 
 
 class Command(enum.Enum):
-    """What a key means. The first five are the actions, by their numbers."""
+    """The meanings of keys. The first five are the actions, by their numbers."""
 
     UP, DOWN, LEFT, RIGHT, FIRE, RESTART, SWITCH, BOTH, GOAL, PAUSE, MENU, CHOOSE, QUIT, REDRAW = range(14)
 
@@ -31,7 +31,7 @@ class Key(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Page:
-    """What is to be seen: frames with captions in the middle, a menu beside them, text above and below."""
+    """A page: frames with captions in the middle, a menu beside them, text above and below."""
 
     title: str
     frames: tuple[np.ndarray, ...] = ()

@@ -81,7 +81,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class End:
-    """How an episode ended that was logged."""
+    """The end of a logged episode."""
 
     line: int
     end: str
@@ -101,7 +101,7 @@ class Episode:
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-    """What a file tells."""
+    """The contents of a log."""
 
     path: pathlib.Path
     game: str

@@ -16,7 +16,7 @@ _SHOWN = {"MDP": (False,), "POMDP": (True,), "both": (False, True)}
 
 
 class View:
-    """What of a game is on the screen."""
+    """The part of a game that is on the screen."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class View:
 
 
 class Hands:
-    """What the player's fingers do."""
+    """The keys that the player presses and holds."""
 
     def __init__(self, display: Display) -> None:
         self._display = display

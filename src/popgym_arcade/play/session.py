@@ -55,7 +55,7 @@ class Session:
         self.total = 0.0
         """The undiscounted return so far."""
         self.end = ""
-        """How it ended, "terminated" or "truncated"; empty while it goes on."""
+        """The end of the episode, "terminated" or "truncated"; empty while it goes on."""
         self._key = _key(seed)
         self._state: Any = None
 

@@ -1,4 +1,4 @@
-"""What memoryless players make of a glimpse: numbers that a small network can tell apart.
+"""The features of memoryless players: a glimpse as numbers that a small network can tell apart.
 
 Mostly ones and zeros, so that a table over what the frame shows is among the policies that can be found; the score, which
 may be a clock, is always included.

@@ -18,7 +18,7 @@ from popgym_arcade.environments.battleship import HIT, MISS, SEA, SHIPS, BattleS
 from popgym_arcade.players.player import Player
 
 _STEP_PRICE = np.float32(0.001)
-"""What one step of the way to a cell counts, in chances to hit. The clock is generous: it settles ties, little more."""
+"""The price of one step of the way to a cell, in chances to hit. The clock is generous: it settles ties, little more."""
 
 
 def battleship(env: BattleShip, params: Any) -> Player:

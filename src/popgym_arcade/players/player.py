@@ -1,4 +1,4 @@
-"""What a player is that sees frames and may remember them, and how it plays."""
+"""Players that see frames and may remember them, and how they play."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class Player(NamedTuple):
     """A player that is given glimpses, `env.glimpse(state)`, and never a state. Fit for jit and vmap."""
 
     memory: Any
-    """What it remembers before its first glimpse: a pytree of arrays, `()` if it never remembers anything."""
+    """Its memory before its first glimpse: a pytree of arrays, `()` if it never remembers anything."""
     act: Act
     """(key, memory, glimpse) -> (memory, action int32[]); the memory keeps its shapes and dtypes."""
 

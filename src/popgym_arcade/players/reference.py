@@ -23,7 +23,7 @@ from popgym_arcade.players import balancing, features, hunting, search, sweeping
 from popgym_arcade.players.player import Player
 
 FOUND = pathlib.Path(__file__).parent / "found"
-"""What searches have found, a file per id."""
+"""The players that searches have found, a file per id."""
 
 _MEMORY_PLAYERS: dict[type, Callable[[Any, Any], Player]] = {
     CartPole: balancing.balancing,

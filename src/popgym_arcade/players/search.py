@@ -35,7 +35,7 @@ class Policy(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a search has found."""
+    """The result of a search."""
 
     weights: Any
     total: float

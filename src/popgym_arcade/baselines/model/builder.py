@@ -26,7 +26,10 @@ ENCODERS: dict[str, EncoderConstructor] = {"conv": ConvEncoder, "patch": PatchEn
 
 
 class Head(eqx.Module):
-    """What turns the outputs of the memory, float32[T, width], into answers; made by `head(width, num_actions, key)`."""
+    """Base class of heads, from outputs of the memory, float32[T, width], to those of the network.
+
+    Made by `head(width, num_actions, key)`.
+    """
 
     @abc.abstractmethod
     def __call__(self, x: jax.Array) -> Any:
@@ -63,7 +66,7 @@ class ActorCriticHead(Head):
 
 
 class Network(eqx.Module):
-    """What all networks are: encoder, memory, head.
+    """Base class of networks: encoder, memory, head.
 
     Raises:
         TypeError: if an argument has the wrong type; when traced, if one of a call does.

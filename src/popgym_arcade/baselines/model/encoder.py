@@ -14,7 +14,7 @@ from popgym_arcade.baselines.model.checks import checked_obs_size, checked_posit
 
 
 class Encoder(eqx.Module):
-    """What turns frames into features.
+    """Base class of encoders: frames to features.
 
     Raises:
         TypeError: if `obs_size` is not an int; when traced, if frames are neither uint8 nor float32.

@@ -20,7 +20,7 @@ MEMAX = (
     *("Stack", "Attention", "Attention-RoPE", "Attention-ALiBi", "GRU", "Elman", "ElmanReLU", "Spherical", "MGU", "LSTM"),
 )
 SMALL = "none-small"
-"""What runs call the paper's smaller network, which has no memory at all."""
+"""The name of the paper's smaller network, which has no memory at all."""
 _MEMAX = {name.lower(): name for name in MEMAX}
 _WINDOWED = ("stack", "attention", "attention-rope", "attention-alibi")
 

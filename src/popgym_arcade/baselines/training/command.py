@@ -33,7 +33,7 @@ class _Processes:
     coordinator: str | None = None
     """Address and port of the first process, the same for all; or auto, under SLURM, Open MPI and Kubernetes."""
     num_processes: int | None = None
-    """How many processes there are."""
+    """The number of processes."""
     process_id: int | None = None
     """Which one this is, from 0."""
 
@@ -99,7 +99,7 @@ def parse(arguments: Sequence[str]) -> Any:
 
 
 def _known(arguments: Sequence[str]) -> argparse.Namespace:
-    """What decides which options there are, and where they begin."""
+    """Parse the options that decide which others there are, and their defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
     for name in ("--preset", "--config", "--resume", "--env-id", "--memory"):
         parser.add_argument(name)
@@ -107,7 +107,7 @@ def _known(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
-    """What `tyro` begins with: a file's config, a preset, or the defaults; the game may still be missing."""
+    """Return the defaults of all options: of a file, of a preset, or of the code; the environment may be missing."""
     env_id: Any = tyro.MISSING if known.env_id is None else known.env_id
     if known.config is not None:
         if known.preset is not None:

@@ -1,4 +1,4 @@
-"""What a run is: game, network, algorithm and seeds. The same config trains the same agent."""
+"""The config of a run: environment, network, algorithm and seeds. The same config trains the same agent."""
 
 import dataclasses
 import pathlib
@@ -21,7 +21,7 @@ from popgym_arcade.environment import Environment, view_name
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
 
 _FORMER = {"env_version": 0}
-"""What was not written down before there was more than one."""
+"""Settings of configs from before they were written down."""
 
 A = TypeVar("A", bound=Algorithm)
 
@@ -41,21 +41,21 @@ class Config(Generic[A]):
     which has the inputs and the capacity of the memories and remembers nothing; or none-small, the paper's smaller
     network without memory."""
     encoder: Literal["conv", "patch"] = "conv"
-    """What looks at frames: conv is the paper's network, patch a small one for CPUs."""
+    """The encoder of frames: conv is the paper's network, patch a small one for CPUs."""
     memory_size: int = 512
     """The width of the memory's layers."""
     layers: int = 2
-    """How many layers the memory has."""
+    """The number of layers of the memory."""
     hidden_size: int = 256
     """The width of what comes before the last linear map."""
     window_size: int | None = None
-    """How many frames attention and Stack look back (by default 20 and 4; the paper has 128)."""
+    """The number of frames that attention and Stack look back (by default 20 and 4; the paper has 128)."""
     capacity_of: str | None = None
     """For the memory none: as many parameters as this memory has (by default lru)."""
     seed: int = 0
     """The first seed."""
     num_seeds: int = 1
-    """How many seeds are trained, each an agent of its own."""
+    """The number of seeds, each trained to an agent of its own."""
     env_version: Suppress[int | None] = None
     """The version of the game's rules, known of a run that was read; None is today's, under which all are trained."""
     algorithm: A
@@ -90,7 +90,7 @@ class Config(Generic[A]):
 
     @property
     def title(self) -> str:
-        """What a person calls the run."""
+        """The title of the run, for people."""
         title = f"{self.env_id} {view_name(self.partial_obs)}, {self.algorithm_name.upper()}, memory {self.memory}"
         return f"{title}, trained under {self.other_rules}" if self.other_rules else title
 
@@ -105,7 +105,7 @@ class Config(Generic[A]):
         return [name for name, value in self.to_dict().items() if other.get(name) != value]
 
     def make_env(self, partial_obs: bool | None = None) -> tuple[Environment[Any, Any], Any]:
-        """Return the game and its numbers, in the view that is trained in, or in one given.
+        """Return the environment and its parameters, in the view that is trained in, or in one given.
 
         Raises:
             ValueError: if there is no such game, or no frames of this size.

@@ -20,7 +20,7 @@ L = TypeVar("L", bound=tuple)
 
 
 class Layout:
-    """How a run lies on its devices: environments are shared out, all else is everywhere."""
+    """The layout of a run on its devices: environments are sharded, all else is replicated."""
 
     def __init__(self, num_devices: int | None) -> None:
         """Take devices.
@@ -94,7 +94,7 @@ class Layout:
 
 
 def _specs(learner: Any) -> Any:
-    """How the fields of a class of learners lie on the devices, behind a first axis of seeds."""
+    """Return the partition specs of a class of learners, behind a first axis of seeds."""
     shared_out = {"actors": PartitionSpec(None, _AXIS), "replay": PartitionSpec(None, None, _AXIS)}
     return learner(*(shared_out.get(name, PartitionSpec()) for name in learner._fields))
 

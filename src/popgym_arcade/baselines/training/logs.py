@@ -1,4 +1,4 @@
-"""Where metrics go: JSON lines always; TensorBoard and Weights & Biases where wanted."""
+"""Logs of metrics: JSON lines always; TensorBoard and Weights & Biases where wanted."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""What a run has come to: returns of greedy agents, a learning curve, a film."""
+"""The results of a run: returns of greedy agents, a learning curve, a film."""
 
 import io
 import math

@@ -27,7 +27,7 @@ LIST, OUTPUT = "commands.txt", "output"
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """What is to be trained.
+    """A sweep.
 
     Raises:
         SystemExit: if `rest` holds an option that `train` does not have, after an explanation.

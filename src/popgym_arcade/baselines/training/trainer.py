@@ -41,7 +41,7 @@ class TrainingError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResumeOptions:
-    """How a run is carried out; the agent that comes of it does not depend on this."""
+    """Options of a run on which the trained agent does not depend."""
 
     num_devices: int | None = None
     """On how many devices of this process the environments are played (by default all)."""
@@ -70,7 +70,7 @@ class ResumeOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(ResumeOptions):
-    """How a new run is carried out."""
+    """Options of a new run."""
 
     run: pathlib.Path | None = None
     """The folder for all that is written (by default runs/ and a name made of the config)."""
