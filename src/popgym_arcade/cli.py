@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # What follows -- is for the commands of a sweep.
     cut = words.index("--") if words[:1] == ["sweep"] and "--" in words else len(words)
-    options = _parser().parse_args(introspect.measure_first(words[:cut]), argparse.Namespace(rest=words[cut + 1 :]))
+    options = _parser().parse_args(words[:cut], argparse.Namespace(rest=words[cut + 1 :]))
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"popgym-arcade: {message}", file=sys.stderr)

@@ -10,7 +10,6 @@ import pytest
 import popgym_arcade.baselines
 from popgym_arcade import cli
 from popgym_arcade.introspection import subject
-from popgym_arcade.introspection.command import measure_first
 from tests.introspection import known
 from tests.introspection.test_measures import write_run
 
@@ -36,7 +35,7 @@ def table(path: str) -> list[dict[str, str]]:
 
 def test_saliency(capsys: pytest.CaptureFixture[str]) -> None:
     name = "MineSweeperEasy-mdp-gru-seed0-saliency"
-    assert cli.main(["introspect", "RUN", "saliency", "--steps", "3", "--target", "chosen"]) == 0
+    assert cli.main(["introspect", "saliency", "RUN", "--steps", "3", "--target", "chosen"]) == 0
     assert capsys.readouterr().out == f"wrote {name}.png and {name}.csv\n"
     rows = table(f"{name}.csv")
     assert len(rows) == 6 * 5 and all(float(row["l1"]) > 0 and float(row["squared_l2"]) > 0 for row in rows)
@@ -45,7 +44,7 @@ def test_saliency(capsys: pytest.CaptureFixture[str]) -> None:
 def test_density(capsys: pytest.CaptureFixture[str]) -> None:
     name = "MineSweeperEasy-mdp-gru-seed1-2-density"
     arguments = ["--episodes", "2", "--seed", "1", "2"]
-    assert cli.main(["introspect", "RUN", "density", *arguments]) == 0
+    assert cli.main(["introspect", "density", "RUN", *arguments]) == 0
     out = capsys.readouterr().out
     assert "share of the recall" in out and f"wrote {name}.png and {name}.csv" in out
     rows = table(f"{name}.csv")
@@ -57,7 +56,7 @@ def test_density(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_contamination(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--steps", "6", "--episodes", "2", "--draws", "2", "--prefix", "3", "--prefix", "9", "-o", "c.pdf"]
-    assert cli.main(["introspect", "RUN", "contamination", *arguments]) == 0
+    assert cli.main(["introspect", "contamination", "RUN", *arguments]) == 0
     out = capsys.readouterr().out
     assert "episode 0 has 6 frames: no prefix of 9 is shuffled in it" in out and "first frames shuffled" in out
     rows = [row for row in table("c.csv") if row["episode"] == "1"]
@@ -84,30 +83,30 @@ def test_gap(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_report(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["introspect", "RUN", "report", "--steps", "2", "--twin", "RUN-POMDP", "-o", "r.html"]) == 0
+    assert cli.main(["introspect", "report", "RUN", "--steps", "2", "--twin", "RUN-POMDP", "-o", "r.html"]) == 0
     assert capsys.readouterr().out == "wrote r.html\n"
     page = pathlib.Path("r.html").read_text()
     assert "<!doctype html>" in page and "http" not in page
-    assert cli.main(["introspect", "nowhere", "report", "-o", "r.png"]) == 1
+    assert cli.main(["introspect", "report", "nowhere", "-o", "r.png"]) == 1
     assert "must end in .html" in capsys.readouterr().err
-    assert cli.main(["introspect", "RUN", "report", "--twin", "RUN-again"]) == 1
+    assert cli.main(["introspect", "report", "RUN", "--twin", "RUN-again"]) == 1
     assert "the second agent must play the other view" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["RUN", "salience"], "MEASURE: invalid choice: 'salience'"),
-        (["RUN"], "required: MEASURE"),
-        (["saliency"], "introspect RUN saliency"),
-        (["nowhere", "density"], "there is no run in nowhere"),
-        (["nowhere", "saliency", "--target", "som"], "unknown target 'som'; did you mean sum or chosen?"),
-        (["nowhere", "saliency", "--target", "7"], "target must be an action from 0 to 4, got 7"),
-        (["RUN", "saliency", "--steps", "0"], "must be at least 1, got 0"),
-        (["nowhere", "density", "-o", "density.jpg"], "must end in .png, .pdf, .svg"),
-        (["nowhere", "density", "-o", "/dev/null/density.png"], "/dev/null/density.png"),
-        (["nowhere", "density", "-o", "/proc/density.png"], "/proc/density.png"),
-        (["RUN", "contamination", "--sigma", "-1"], "must be from 0.001 to 1000"),
+        (["salience", "RUN"], "MEASURE: invalid choice: 'salience'"),
+        (["RUN"], "MEASURE: invalid choice: 'RUN'"),
+        (["saliency"], "required: RUN"),
+        (["density", "nowhere"], "there is no run in nowhere"),
+        (["saliency", "nowhere", "--target", "som"], "unknown target 'som'; did you mean sum or chosen?"),
+        (["saliency", "nowhere", "--target", "7"], "target must be an action from 0 to 4, got 7"),
+        (["saliency", "RUN", "--steps", "0"], "must be at least 1, got 0"),
+        (["density", "nowhere", "-o", "density.jpg"], "must end in .png, .pdf, .svg"),
+        (["density", "nowhere", "-o", "/dev/null/density.png"], "/dev/null/density.png"),
+        (["density", "nowhere", "-o", "/proc/density.png"], "/proc/density.png"),
+        (["contamination", "RUN", "--sigma", "-1"], "must be from 0.001 to 1000"),
         (["gap"], "required"),
         (["gap", "nowhere"], "nowhere is no run"),
         ([], "required"),
@@ -122,24 +121,9 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
     assert complaint in capsys.readouterr().err
 
 
-def test_the_order_of_words() -> None:
-    assert measure_first(["introspect", "RUN", "report", "-o", "x"]) == ["introspect", "report", "RUN", "-o", "x"]
-    assert measure_first(["--import", "mine", "introspect", "RUN", "density"])[2:] == ["introspect", "density", "RUN"]
-    assert measure_first(["introspect", "RUN", "densty"]) == ["introspect", "densty", "RUN"]
-    assert measure_first(["introspect", "RUN", "--help"]) == ["introspect", "--help"]
-    for unchanged in (
-        ["introspect", "gap", "density"],
-        ["introspect", "density", "report"],
-        ["introspect", "--help"],
-        ["introspect"],
-        ["evaluate", "introspect", "--view", "mdp"],
-    ):
-        assert measure_first(unchanged) == unchanged
-
-
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delitem(sys.modules, "popgym_arcade.introspection.figures", raising=False)
     monkeypatch.delattr("popgym_arcade.introspection.figures", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert cli.main(["introspect", "RUN", "saliency"]) == 1
+    assert cli.main(["introspect", "saliency", "RUN"]) == 1
     assert capsys.readouterr().err == "popgym-arcade: figures need matplotlib: pip install 'popgym-arcade[baselines]'\n"

@@ -1,4 +1,4 @@
-"""The commands `popgym-arcade introspect RUN saliency | density | contamination | report` and `introspect gap RUNS...`.
+"""The command `popgym-arcade introspect saliency | density | contamination | report | gap`.
 
 What they need is imported when they run: the command line starts in the bare install.
 """
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from popgym_arcade.introspection.episode import Episode
     from popgym_arcade.introspection.subject import Subject
 
-_NAME = "introspect"
-_OF_A_RUN = ("saliency", "density", "contamination", "report")
 _TABLE = ".csv"
 _FILE = f"a name ending in .png, .pdf or .svg; the numbers go into a {_TABLE} file beside it"
 
@@ -31,13 +29,12 @@ _WANTED = (
 def register(commands: Any) -> None:
     """Add the command to the subparsers of the command line."""
     parser = commands.add_parser(
-        _NAME,
+        "introspect",
         help="look into the memory of a trained agent",
         description="Look into the memory of a trained agent: what its decisions depend on, and what that is worth. "
         "RUN is the folder of a run, or the name of an agent that comes with the package, such as skittles-lru.",
-        usage=f"popgym-arcade {_NAME} RUN MEASURE [options]\n       popgym-arcade {_NAME} gap RUN [RUN ...] [options]",
     )
-    measures = parser.add_subparsers(required=True, metavar="MEASURE", prog=f"popgym-arcade {_NAME}")
+    measures = parser.add_subparsers(required=True, metavar="MEASURE")
 
     command = _add(measures, "saliency", _saliency, "map which pixels each decision depends on")
     _add_agent(command)
@@ -87,8 +84,7 @@ def register(commands: Any) -> None:
     )
 
     text = "compare runs: observability gap and memory bias"
-    usage = f"popgym-arcade {_NAME} gap RUN [RUN ...] [options]"
-    command = measures.add_parser("gap", help=text, description=f"{text.capitalize()}.", usage=usage)
+    command = measures.add_parser("gap", help=text, description=f"{text.capitalize()}.")
     command.add_argument(
         "runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run, a folder of runs, or an agent of the package"
     )
@@ -96,22 +92,8 @@ def register(commands: Any) -> None:
     command.set_defaults(run=_gap)
 
 
-def measure_first(arguments: Sequence[str]) -> list[str]:
-    """Put `introspect RUN MEASURE` into the order that argparse can read: `introspect MEASURE RUN`."""
-    words = list(arguments)
-    # The command is the first word that is no option and no option's value.
-    at = next((i for i, word in enumerate(words) if word[:1] != "-" and words[i - 1 : i] != ["--import"]), len(words))
-    if words[at : at + 1] != [_NAME] or len(words) == at + 1 or words[at + 1] in (*_OF_A_RUN, "gap", "-h", "--help"):
-        return words
-    run = words.pop(at + 1)
-    if words[at + 1 : at + 2] and words[at + 1][:1] != "-":
-        words.insert(at + 2, run)
-    return words
-
-
 def _add(measures: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    usage = f"popgym-arcade {_NAME} RUN {name} [options]"
-    command = measures.add_parser(name, help=text, description=f"{text.capitalize()}.", usage=usage)
+    command = measures.add_parser(name, help=text, description=f"{text.capitalize()}.")
     command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
     command.add_argument(
         "--episode-seed",
