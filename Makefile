@@ -41,9 +41,12 @@ benchmark: $(VENV)/demo
 clean:
 	rm -rf $(VENV) out
 
-# One stamp per extra: installed again when the declared dependencies change.
+# One stamp per extra, and one for the tools of contributors: installed again when the declared dependencies change.
+$(VENV)/dev: WANTED = '.[all]' --group dev
+$(VENV)/%: WANTED = '.[$*]'
 $(VENV)/%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable $(WANTED)
 	@touch $@

@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+import popgym_arcade
 from popgym_arcade import registration
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,3 +32,7 @@ def test_the_first_screen(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_there_are_snippets() -> None:
     assert len(SNIPPETS) >= 3
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {popgym_arcade.__version__}\n" in (ROOT / "CITATION.cff").read_text()
