@@ -36,14 +36,16 @@ def pytree(cls: type[_T]) -> type[_T]:
 
 
 @pytree
-class _Replace:
+class Replaceable:
+    """A pytree with a method for changed copies."""
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with the given fields changed."""
         return dataclasses.replace(self, **changes)
 
 
 @pytree
-class Params(_Replace):
+class Params(Replaceable):
     """The parameters of a game. Games add theirs; every leaf may be traced, and batched by `vmap`."""
 
     max_steps_in_episode: ArrayLike
@@ -51,7 +53,7 @@ class Params(_Replace):
 
 
 @pytree
-class State(_Replace):
+class State(Replaceable):
     """The fields of every game's state. Games add their own."""
 
     time: jax.Array
@@ -61,7 +63,7 @@ class State(_Replace):
 
 
 @pytree
-class Glimpse(_Replace):
+class Glimpse(Replaceable):
     """The contents of one frame, and no more. Games add fields; what a view hides reads as if it were not there."""
 
     score: jax.Array

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from popgym_arcade import spaces
-from popgym_arcade.environment import _Replace, pytree
+from popgym_arcade.environment import Replaceable, pytree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Wrapper:
 
 
 @pytree
-class LogEnvState(_Replace):
+class LogEnvState(Replaceable):
     """The state of an environment, and what `LogWrapper` notes."""
 
     env_state: Any

@@ -3,12 +3,14 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import popgym_arcade
 from popgym_arcade.arguments import SEEDS
-from popgym_arcade.environment import FIRE
+from popgym_arcade.environment import FIRE, NOTHING
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
 from popgym_arcade.play.display import Command, Key
@@ -158,10 +160,20 @@ def test_where_releases_are_not_seen_only_presses_count(
     assert actions(tmp_path / "log") == [2, FIRE, 2, FIRE]
 
 
-@pytest.mark.parametrize("game", [name for name in popgym_arcade.registered_envs if name.endswith("Easy")])
-def test_idleness_is_an_action_without_effect(game: str) -> None:
-    env, _ = popgym_arcade.make(game)
-    assert env.steps_per_second is None or (env.steps_per_second > 0 and env.idle_action == FIRE)
+RUNNING = [env_id for env_id in popgym_arcade.registered_envs if popgym_arcade.make(env_id)[0].steps_per_second is not None]
+
+
+@pytest.mark.parametrize("env_id", [env_id for env_id in RUNNING if env_id.endswith("Easy")])
+def test_idleness_is_an_action_without_effect(env_id: str) -> None:
+    env, params = popgym_arcade.make(env_id)
+    assert env.steps_per_second
+    transition = jax.jit(env.transition)
+    state = env.initial_state(jax.random.key(0), params)
+    for number in range(3):
+        key = jax.random.key(number)
+        idle, nothing = (transition(key, state, jnp.int32(action), params) for action in (env.idle_action, NOTHING))
+        jax.tree.map(np.testing.assert_array_equal, idle, nothing)
+        state = idle[0]
 
 
 def test_replay(monkeypatch: pytest.MonkeyPatch, waiting: Session, tmp_path: pathlib.Path) -> None:

@@ -110,8 +110,8 @@ class Sweep:
                         failed.append(folder)
                     else:
                         done += 1
-                    is_good = "failed" if future.result() else "finished"
-                    terminal.show_progress(f"{done} of {len(self.commands)} finished; {folder.name} {is_good}")
+                    outcome = "failed" if future.result() else "finished"
+                    terminal.show_progress(f"{done} of {len(self.commands)} finished; {folder.name} {outcome}")
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
