@@ -192,8 +192,8 @@ def _statistics(played: experts.Episode) -> dict[str, float]:
     error = 1.96 * totals.std(ddof=1) / np.sqrt(len(totals))
     found = scores.Reference(
         mean=totals.mean(),
-        low=totals.mean() - error,
-        high=totals.mean() + error,
+        low=max(totals.mean() - error, -1.0),  # no return lies beyond
+        high=min(totals.mean() + error, 1.0),
         lowest=totals.min(),
         highest=totals.max(),
         mean_length=float(np.mean(played.length)),
