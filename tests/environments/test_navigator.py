@@ -165,7 +165,7 @@ def test_the_price_of_a_step_follows_the_clock(clock: int) -> None:
     _, state = env.reset(jax.random.split(jax.random.key(0))[0], params)
     best = experts.play(env, experts.expert(env), jax.random.key(0), params)
     assert best.total == pytest.approx(float(env.best_return(state, params)), abs=1e-5)
-    assert best.total == pytest.approx(1 - 0.5 * (best.length - 1) / clock, abs=1e-5)
+    assert best.total == pytest.approx(1 - 0.5 * (int(best.length) - 1) / clock, abs=1e-5)
 
 
 def test_expert_needs_no_luck() -> None:
