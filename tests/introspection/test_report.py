@@ -18,6 +18,7 @@ import pytest
 
 import popgym_arcade
 import popgym_arcade.baselines
+from popgym_arcade import scores
 from popgym_arcade.introspection import report
 from popgym_arcade.introspection.subject import Subject, subject
 from tests.introspection import known
@@ -329,3 +330,10 @@ def test_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_views_of_one_game() -> None:
     with pytest.raises(ValueError, match=r"one game in both views, not NavigatorEasy \(MDP\).*beside NavigatorEasy \(MDP\)"):
         report.look(agent(), agent(), 2)
+
+
+def test_whole_episodes_have_a_memory_score(views: Any) -> None:
+    view = views[0]
+    total, env = view.episode.reward.sum(), view.subject.env
+    for ended, score in ((True, scores.told(env.name, total, partial_obs=env.partial_obs)), (False, "")):
+        assert report._data(view._replace(episode=dataclasses.replace(view.episode, ended=ended)))["score"] == score

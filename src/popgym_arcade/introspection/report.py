@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import popgym_arcade
-from popgym_arcade import pictures
+from popgym_arcade import pictures, scores
 from popgym_arcade.environment import ACTIONS, view_name
 from popgym_arcade.introspection import contamination, density, saliency
 from popgym_arcade.introspection.contamination import Contamination
@@ -171,9 +171,10 @@ def _data(view: View) -> dict[str, Any]:
     assert recall.small is not None and recall.scale is not None
     length = len(episode)
     below = np.tril_indices(length)
+    env, env_id = view.subject.env, view.subject.about.env_id
     return {
-        "view": view_name(view.subject.env.partial_obs),
-        "game": view.subject.about.env_id,
+        "view": view_name(env.partial_obs),
+        "game": env_id,
         "memory": view.subject.about.memory,
         "seed": view.subject.about.seeds[0],
         "run": view.subject.about.run,
@@ -182,6 +183,8 @@ def _data(view: View) -> dict[str, Any]:
         "asked": episode.asked,
         "ended": episode.ended,
         "total": _rounded(episode.reward.sum()),
+        # Of a whole episode, of a game that has reference players.
+        "score": scores.told(env_id, episode.reward.sum(), partial_obs=env.partial_obs) if episode.ended else "",
         "action": episode.action.tolist(),
         "reward": _rounded(episode.reward),
         "values": _rounded(episode.values),
