@@ -51,9 +51,16 @@ def test_intervals_cover() -> None:
 
 
 def test_a_bootstrap_is_stratified() -> None:
-    """Games stay in every sample: with one seed each there is nothing to draw, however far apart they are."""
-    found = scores.interquartile_mean([[0.0], [0.4], [0.6], [1.0]])
+    """Games stay in every sample: where seeds agree there is nothing to draw, however far apart the games are."""
+    found = scores.interquartile_mean([[0.0, 0.0], [0.4, 0.4], [0.6, 0.6], [1.0, 1.0]])
     assert found.low == found.value == found.high == pytest.approx(0.5)
+
+
+def test_one_seed_of_each_game_has_no_interval() -> None:
+    found = scores.interquartile_mean([[0.0], [0.4], [0.6], [1.0]])
+    assert found.value == pytest.approx(0.5) and np.isnan([found.low, found.high]).all()
+    [line] = scores.aggregate_lines({("SkittlesEasy", True, "lru"): [0.5]})
+    assert "one seed of each" in line and "interval" not in line and "nan" not in line
 
 
 @pytest.mark.parametrize("empty", [[], [[0.5], []]])

@@ -39,7 +39,7 @@ class Reference(NamedTuple):
 
 
 class Aggregate(NamedTuple):
-    """A statistic over games, with its 95 % interval."""
+    """A statistic over games, with its 95 % interval, nan if no game has several seeds: nothing is known of it then."""
 
     value: float
     low: float
@@ -126,10 +126,13 @@ def interquartile_mean(scores: Sequence[ArrayLike], *, resamples: int = 2_000, s
     games = [np.asarray(each, np.float64).ravel() for each in scores]
     if not games or not all(len(each) for each in games):
         raise ValueError("an interquartile mean needs at least one score of each of at least one game")
+    value = float(stats.trim_mean(np.concatenate(games), 0.25))
+    if all(len(each) == 1 for each in games):
+        return Aggregate(value, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     drawn = np.concatenate([rng.choice(each, (resamples, len(each))) for each in games], axis=1)
     low, high = np.quantile(stats.trim_mean(drawn, 0.25, axis=1), [0.025, 0.975])
-    return Aggregate(float(stats.trim_mean(np.concatenate(games), 0.25)), float(low), float(high))
+    return Aggregate(value, float(low), float(high))
 
 
 def told(env_id: str, value: float, *, partial_obs: bool) -> str:
@@ -158,6 +161,7 @@ def aggregate_lines(returns: Mapping[tuple[str, bool, str], Sequence[float]]) ->
     """Write `aggregates`, a line each."""
     return [
         f"memory score of {agent} over games, {view_name(partial_obs)}: {found.value:.2f}, "
-        f"95 % interval {found.low:.2f} to {found.high:.2f} (interquartile mean)"
+        f"{'one seed of each' if np.isnan(found.low) else f'95 % interval {found.low:.2f} to {found.high:.2f}'} "
+        "(interquartile mean)"
         for (partial_obs, agent), found in aggregates(returns).items()
     ]

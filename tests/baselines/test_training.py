@@ -145,7 +145,8 @@ def test_other_rules_are_named(trained: pathlib.Path, tmp_path: pathlib.Path) ->
     assert subject(model, config).about.title.endswith(f"trained under {rules}")
     with pytest.raises(ValueError, match=f"former was begun under {rules}: train anew"):
         trainer.resume(former)
-    new = commands.parse(["--config", str(former / "config.json")]).agent
+    with pytest.warns(UserWarning, match=rf"config.json was made under {rules}; the new run is under today's"):
+        new = commands.parse(["--config", str(former / "config.json")]).agent
     assert new == configs.read(trained / "config.json") and not new.other_rules
 
 
@@ -203,6 +204,12 @@ def test_equinox_reads_the_agent(tmp_path: pathlib.Path) -> None:
 def test_config_round_trip(name: str) -> None:
     config = small(name)
     assert configs.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_configs_in_python_are_checked_too() -> None:
+    wrong: Any = "both"
+    with pytest.raises(ValueError, match="view must be mdp or pomdp, got 'both'"):
+        Config(env_id="NavigatorEasy", view=wrong, algorithm=PQN())
 
 
 def test_names_of_memories_are_spelled_in_one_way() -> None:
@@ -356,7 +363,7 @@ def test_a_run_can_go_on_where_it_began(
 
 def test_a_folder_in_use_is_left_alone(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileExistsError, match="--resume"):
-        trainer.train(small(), dataclasses.replace(QUIET, run=trained))
+        trainer.train(small(), dataclasses.replace(QUIET, run=str(trained)))
     (tmp_path / ".config.json.abcd_123").write_text("{")  # killed in its first write: nothing is there yet
     with pytest.raises(ValueError, match="must be a multiple"):
         trainer.train(small(num_envs=3), dataclasses.replace(QUIET, run=tmp_path))
@@ -408,6 +415,7 @@ def test_devices_that_are_not_there(tmp_path: pathlib.Path) -> None:
 
 
 def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    assert trainer.resume(str(trained)) == trained  # it is finished
     for seed in (0, 1):
         assert baselines.load(trained, seed)[1] == small(seed=seed)
     with pytest.raises(FileNotFoundError, match="is no run"):
@@ -419,7 +427,7 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     content = bytearray((damaged / "model.eqx").read_bytes())
     content[-9] ^= 1  # a bit of a weight
     (damaged / "model.eqx").write_bytes(content)
-    with pytest.raises(CheckpointError, match="model.eqx is damaged: its checksum is not the one in evaluation.json"):
+    with pytest.raises(CheckpointError, match="model.eqx is damaged: its checksum is not the one in evaluation.json; if"):
         baselines.load(damaged)
     for told in ("{}", "[]", '{"checksums": {}}'):
         (damaged / "evaluation.json").write_text(told)

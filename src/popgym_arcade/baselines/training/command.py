@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, TypeVar
 
@@ -115,7 +116,9 @@ def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
         config = configs.read(pathlib.Path(known.config))
         if name is not None and name != config.algorithm_name:
             raise ValueError(f"{known.config} is of {config.algorithm_name}, not of {name}")
-        return dataclasses.replace(config, env_version=None)  # a new run is one under today's rules
+        if config.other_rules:
+            warnings.warn(f"{known.config} was made under {config.other_rules}; the new run is under today's", stacklevel=2)
+        return dataclasses.replace(config, env_version=None)
     assert name is not None
     if known.preset is None:
         return Config(env_id=env_id, algorithm=ALGORITHMS[name]())

@@ -16,7 +16,7 @@ from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, N
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
-from popgym_arcade.environment import Environment, view_name
+from popgym_arcade.environment import VIEWS, Environment, view_name
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
 
@@ -64,8 +64,10 @@ class Config(Generic[A]):
         """Spell the names of memories in the one way, and check the numbers.
 
         Raises:
-            ValueError: if there is no such memory, or a number is out of range.
+            ValueError: if there is no such view or memory, or a number is out of range.
         """
+        if self.view not in VIEWS:
+            raise ValueError(f"view must be {' or '.join(VIEWS)}, got {self.view!r}")
         object.__setattr__(self, "memory", checked_name(self.memory, SMALL))
         if self.capacity_of is not None:
             object.__setattr__(self, "capacity_of", checked_name(self.capacity_of))

@@ -127,7 +127,10 @@ def _check_sum(path: pathlib.Path) -> None:
     except (LookupError, TypeError):
         raise CheckpointError(f"{evaluation} is damaged: it has no checksum of {path.name}") from None
     if checksum(path) != known:
-        raise CheckpointError(f"{path} is damaged: its checksum is not the one in {EVALUATION}")
+        raise CheckpointError(
+            f"{path} is damaged: its checksum is not the one in {EVALUATION}; if it is deleted, "
+            f"train --resume {path.parent} makes it again"
+        )
 
 
 @contextlib.contextmanager

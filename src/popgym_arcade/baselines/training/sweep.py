@@ -57,7 +57,10 @@ class Sweep:
             asked = command.parse(words[2:]).agent
             found = configs.read(folder / run.CONFIG) if (folder / run.CONFIG).is_file() else asked
             if changed := asked.differences(found.to_dict()):
-                raise ValueError(f"{folder} was trained with another {', '.join(changed)}; choose another --folder")
+                raise ValueError(
+                    f"{folder} was trained with another {', '.join(changed)}; give the options of this "
+                    "sweep again, those after -- too, or choose another --folder"
+                )
 
     @property
     def commands(self) -> dict[pathlib.Path, list[str]]:

@@ -72,7 +72,7 @@ class ResumeOptions:
 class Options(ResumeOptions):
     """Options of a new run."""
 
-    run: pathlib.Path | None = None
+    run: pathlib.Path | str | None = None
     """The folder for all that is written (by default runs/ and a name made of the config)."""
     resumable: bool = False
     """If the run exists already, go on with it, so that the same command can be given again."""
@@ -103,7 +103,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
         TrainingError: if the loss is no longer finite.
         ValueError: if the config names something that does not exist or does not fit together.
     """
-    folder = options.run or default_folder(config)
+    folder = pathlib.Path(options.run or default_folder(config))
     if options.resumable and (folder / run.CONFIG).is_file():
         if changed := config.differences(configs.read(folder / run.CONFIG).to_dict()):
             raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
@@ -121,7 +121,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
             return training.finish()
 
 
-def resume(folder: pathlib.Path, options: ResumeOptions = ResumeOptions()) -> pathlib.Path:
+def resume(folder: str | pathlib.Path, options: ResumeOptions = ResumeOptions()) -> pathlib.Path:
     """Go on with a run that was cut off, from its last good checkpoint.
 
     On the same machine and devices the end is the same, bit for bit, as if nothing had happened.
@@ -131,6 +131,7 @@ def resume(folder: pathlib.Path, options: ResumeOptions = ResumeOptions()) -> pa
         FileNotFoundError: if the folder is no run.
         Exception: see `train`.
     """
+    folder = pathlib.Path(folder)
     if not (folder / run.CONFIG).is_file():
         raise FileNotFoundError(f"{folder} is no run: it has no {run.CONFIG}")
     config = configs.read(folder / run.CONFIG)
