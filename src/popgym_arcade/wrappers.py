@@ -3,6 +3,7 @@
 Such a script says `import popgym_arcade as gymnax` and `from popgym_arcade.wrappers import ...`, and the rest stays.
 """
 
+import abc
 import dataclasses
 import math
 from typing import Any, Self
@@ -127,11 +128,11 @@ class LogWrapper(Wrapper):
 
 
 @dataclasses.dataclass(frozen=True)
-class _ObservationWrapper(Wrapper):
+class _ObservationWrapper(Wrapper, abc.ABC):
     """Change every observation, by `_changed`, and nothing else."""
 
-    def _changed(self, obs: jax.Array) -> jax.Array:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _changed(self, obs: jax.Array) -> jax.Array: ...
 
     def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
         """Start an episode; as the environment's, but for the observation."""

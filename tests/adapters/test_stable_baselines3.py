@@ -12,7 +12,7 @@ sb3: Any = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 (a
 checker: Any = pytest.importorskip("stable_baselines3.common.env_checker")
 vec_env: Any = pytest.importorskip("stable_baselines3.common.vec_env")
 
-from popgym_arcade.adapters.stable_baselines3 import ArcadeVecEnv  # noqa: E402
+from popgym_arcade.adapters.stable_baselines3 import ArcadeVecEnv  # noqa: E402  # needs what is asked for above
 
 pytestmark = pytest.mark.usefixtures("tiny_is_registered")
 

@@ -14,7 +14,7 @@ from popgym_arcade.baselines import replay
 from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task, check_counts, has_memory
 from popgym_arcade.baselines.collect import Actors, collect, episode_metrics, init_actors
 from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, unroll
-from popgym_arcade.baselines.q_learning import QLearning, epsilon_greedy, q_of
+from popgym_arcade.baselines.q_learning import QLearning, q_of
 
 
 class DQNLearner(NamedTuple):
@@ -89,11 +89,7 @@ class DQN(QLearning[DQNLearner]):
         """Collect a rollout into the replay buffer, and take gradient steps on what is drawn from it."""
         # Collect: every environment is played on for `num_steps` steps, epsilon-greedily.
         network = task.network(learner.params)
-        epsilon = self.epsilon_at(learner.updates * self.steps_per_update)
-
-        def policy(key: jax.Array, q_values: jax.Array) -> tuple[jax.Array, None]:
-            return epsilon_greedy(key, q_values, epsilon), None
-
+        policy = self.policy(learner.updates)
         keys = task.env_keys(learner.updates, self.num_envs)
         actors, rollout = collect(network, task, policy, jnp.max, learner.actors, keys, self.num_steps)
         buffer = replay.write(learner.replay, rollout, learner.actors.memory, learner.updates)
@@ -102,12 +98,13 @@ class DQN(QLearning[DQNLearner]):
         # Gradient steps: regression of Q-values towards one-step targets, in `epochs` times `minibatches` steps.
         def loss_fn(params: Any, places: Places) -> tuple[jax.Array, Metrics]:
             sample = replay.read(buffer, *places, length, learner.updates, self.num_steps)
-            bootstrap_value = self._bootstrap_value(params, learner.target_params, sample, task)
+            # Targets are constants: no gradient is traced through the network that values them.
+            bootstrap_value = self._bootstrap_value(jax.lax.stop_gradient(params), learner.target_params, sample, task)
             target = sample.reward + self.gamma * jnp.where(sample.terminated, 0.0, bootstrap_value)
             q = q_of(unroll(task.network(params), sample.memory, sample.frames(0, -1)), sample.action)
             mask = burn_in_mask(self.burn_in, q)
             weight = sample.has_target * mask / jnp.mean(mask)
-            loss = 0.5 * jnp.mean(weight * jnp.square(q - jax.lax.stop_gradient(target)))
+            loss = 0.5 * jnp.mean(weight * jnp.square(q - target))
             return loss, {"loss": loss, "q": jnp.mean(q)}
 
         places = self.draw(task, network, learner.updates)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from popgym_arcade.baselines.algorithm import Learner, Metrics, Task, check_fractions
 from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
 from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, shuffled, take, unroll
-from popgym_arcade.baselines.q_learning import QLearning, epsilon_greedy, q_of
+from popgym_arcade.baselines.q_learning import QLearning, q_of
 from popgym_arcade.baselines.returns import lambda_returns
 
 
@@ -37,11 +37,7 @@ class PQN(QLearning[Learner]):
         """Collect a rollout, compute its targets, and take gradient steps on it."""
         # Collect: every environment is played on for `num_steps` steps, epsilon-greedily.
         network = task.network(learner.params)
-        epsilon = self.epsilon_at(learner.updates * self.steps_per_update)
-
-        def policy(key: jax.Array, q_values: jax.Array) -> tuple[jax.Array, None]:
-            return epsilon_greedy(key, q_values, epsilon), None
-
+        policy = self.policy(learner.updates)
         keys = task.env_keys(learner.updates, self.num_envs)
         actors, rollout = collect(network, task, policy, jnp.max, learner.actors, keys, self.num_steps)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from popgym_arcade.baselines.algorithm import Algorithm, L, check_counts, check_fractions
+from popgym_arcade.baselines.collect import Policy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,11 @@ class QLearning(Algorithm[L], abc.ABC):
         """Return the fraction of random actions after so many steps, float32[]."""
         length = self.total_timesteps / 2 if self.epsilon_steps is None else self.epsilon_steps
         return jnp.asarray(optax.linear_schedule(self.epsilon, self.last_epsilon, max(1, round(length)))(steps))
+
+    def policy(self, updates: jax.Array) -> Policy:
+        """Return the policy that collects after so many updates: epsilon-greedy."""
+        epsilon = self.epsilon_at(updates * self.steps_per_update)
+        return lambda key, q_values: (epsilon_greedy(key, q_values, epsilon), None)
 
     def optimizer(self) -> optax.GradientTransformation:
         """RAdam with clipped gradients and a learning rate that falls linearly."""

@@ -96,8 +96,8 @@ class _Others:
         sys.stderr.flush()
         self._stderr = os.dup(2)
         # Python's own lines are not held back.
-        sys.stderr = open(self._stderr, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-        self._held = tempfile.TemporaryFile()  # noqa: SIM115
+        sys.stderr = open(self._stderr, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115  # open to the end
+        self._held = tempfile.TemporaryFile()  # noqa: SIM115  # open to the end
         os.dup2(self._held.fileno(), 2)
         threading.Thread(target=self._pass_on, daemon=True).start()
         atexit.register(self._tell)
