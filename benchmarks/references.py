@@ -21,7 +21,7 @@ import numpy as np
 import popgym_arcade
 from popgym_arcade import experts, files, players, scores, terminal
 from popgym_arcade.arguments import seed_number
-from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP, Environment
+from popgym_arcade.environment import Action, Environment
 from popgym_arcade.environments.battleship import HIT, MISS, BattleShip
 from popgym_arcade.environments.minesweeper import COVERED, MINE, MineSweeper
 from popgym_arcade.players import features, reference, search
@@ -108,27 +108,29 @@ def _round_trip(env: BattleShip | MineSweeper) -> np.ndarray:
     Around a hit the wasted shots say in which direction to look, and, after a miss, where to come back from.
     """
     action = np.eye(5, dtype=np.float32)
-    way = np.where(np.arange(env.side)[:, None] % 2, LEFT, RIGHT).repeat(env.side, 1)
-    way[:-1:2, -1] = way[1:-1:2, 1] = DOWN
-    way[1:, 0] = UP
+    way = np.where(np.arange(env.side)[:, None] % 2, Action.LEFT, Action.RIGHT).repeat(env.side, 1)
+    way[:-1:2, -1] = way[1:-1:2, 1] = Action.DOWN
+    way[1:, 0] = Action.UP
     if isinstance(env, MineSweeper):
         numbers = [3 * action[way]] * (MINE - COVERED)
-        return features.map_of_cells(env, np.stack([5 * action[np.full_like(way, FIRE)], *numbers], 2), np.zeros((0, 5)))
-    known = 3 * action[way] - 6 * action[FIRE]
-    by_cell = np.stack([5 * action[FIRE] + 3 * action[way], known, known], 2)
+        return features.map_of_cells(
+            env, np.stack([5 * action[np.full_like(way, Action.FIRE)], *numbers], 2), np.zeros((0, 5))
+        )
+    known = 3 * action[way] - 6 * action[Action.FIRE]
+    by_cell = np.stack([5 * action[Action.FIRE] + 3 * action[way], known, known], 2)
     by_count = np.zeros((env.max_wasted + 1, 3, 5), np.float32)
     for wasted, marks in enumerate(by_count):
-        marks[HIT] = 3 * action[(UP, RIGHT, DOWN, LEFT)[wasted % 4]]
-        marks[MISS] = 3 * action[(RIGHT, DOWN, LEFT, UP)[wasted % 4]]
+        marks[HIT] = 3 * action[(Action.UP, Action.RIGHT, Action.DOWN, Action.LEFT)[wasted % 4]]
+        marks[MISS] = 3 * action[(Action.RIGHT, Action.DOWN, Action.LEFT, Action.UP)[wasted % 4]]
     return features.map_of_cells(env, by_cell, by_count)
 
 
 def _to_and_fro(side: int, length: int) -> np.ndarray:
     """Go to a corner, wherever the cursor starts, and from there over the inner cells to and fro, firing at each once."""
-    script = [UP, LEFT] * (side - 1) + [DOWN, RIGHT, FIRE]
+    script = [Action.UP, Action.LEFT] * (side - 1) + [Action.DOWN, Action.RIGHT, Action.FIRE]
     for line in range(side - 2):
-        script += [LEFT if line % 2 else RIGHT, FIRE] * (side - 3) + [DOWN, FIRE]
-    return np.array((script + [UP, DOWN] * length)[:length])
+        script += [Action.LEFT if line % 2 else Action.RIGHT, Action.FIRE] * (side - 3) + [Action.DOWN, Action.FIRE]
+    return np.array((script + [Action.UP, Action.DOWN] * length)[:length])
 
 
 def _packed(name: str, weights: Any) -> dict[str, np.ndarray]:

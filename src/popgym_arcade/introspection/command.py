@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from popgym_arcade import environment, files, terminal
+from popgym_arcade import files, terminal
 from popgym_arcade.arguments import integer, real, seed_number
+from popgym_arcade.environment import Action
 
 if TYPE_CHECKING:
     from popgym_arcade.introspection.episode import Episode
@@ -132,7 +133,7 @@ def _saliency(options: argparse.Namespace) -> int:
     from popgym_arcade.introspection import figures, saliency
 
     _check_figure(options)
-    saliency.checked_target(options.target, len(environment.ACTIONS))
+    saliency.checked_target(options.target, len(Action))
     agent = _load(options.folder, options.seed)
     progress = _Progress()
     episode = _play(agent, options.episode_seed, options.steps)

@@ -14,7 +14,7 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import pictures, scores
-from popgym_arcade.environment import ACTIONS, view_name
+from popgym_arcade.environment import Action, view_name
 from popgym_arcade.introspection import contamination, density, saliency
 from popgym_arcade.introspection.contamination import Contamination
 from popgym_arcade.introspection.episode import Episode, Progress, play, silent
@@ -95,7 +95,7 @@ def html(views: Sequence[View]) -> str:
 
     maps = {name: (255 * mpl.colormaps[name](np.linspace(0, 1, 64))[:, :3]).round().astype(int) for name in _MAPS}
     data = {
-        "actions": ACTIONS,
+        "actions": [action.name.lower() for action in Action],
         "small": saliency.SMALL,
         "colours": {name: colours.tolist() for name, colours in maps.items()},
         "views": [_data(view) for view in views],
