@@ -44,19 +44,20 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     if unknown := set(options.ids) - set(popgym_arcade.registered_envs):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}")
-    for env_id in options.ids or popgym_arcade.registered_envs:
-        if options.what == "measure":
-            _measure(env_id, options.episodes or 2_000)
-        else:
-            evolves = options.what == "evolve"
-            _search(env_id, evolves, options.seed, options.iterations, options.episodes or (64 if evolves else 512))
-    terminal.show_progress("")
+    with terminal.Progress() as progress:
+        for env_id in options.ids or popgym_arcade.registered_envs:
+            if options.what == "measure":
+                _measure(env_id, options.episodes or 2_000, progress)
+            else:
+                evolves = options.what == "evolve"
+                episodes = options.episodes or (64 if evolves else 512)
+                _search(env_id, evolves, options.seed, options.iterations, episodes, progress)
 
 
 # Searching.
 
 
-def _search(env_id: str, evolves: bool, seed: int, iterations: int, episodes: int) -> None:
+def _search(env_id: str, evolves: bool, seed: int, iterations: int, episodes: int, progress: terminal.Progress) -> None:
     env, params = popgym_arcade.make(env_id, partial_obs=True)
     horizon = min(int(params.max_steps_in_episode), _LONGEST)
     path = reference.FOUND / f"{env_id}.npz"
@@ -69,7 +70,7 @@ def _search(env_id: str, evolves: bool, seed: int, iterations: int, episodes: in
 
         def report(iteration: int, total: float, name: str = name, began: float = began) -> None:
             took = time.monotonic() - began
-            terminal.show_progress(f"{env_id}, {name}: {total:.3f} after {iteration} of {iterations}, {took:.0f} s")
+            progress(f"{env_id}, {name}: {total:.3f} after {iteration} of {iterations}, {took:.0f} s")
 
         old = {key: leaf for key, leaf in kept.items() if (key == "script") == (name == "blind")}
         start = _scripts(env, horizon) if name == "blind" else _networks(env, seed)
@@ -155,7 +156,7 @@ def _judge(env: Environment[Any, Any], name: str, kept: dict[str, np.ndarray]) -
 # Measuring.
 
 
-def _measure(env_id: str, episodes: int) -> None:
+def _measure(env_id: str, episodes: int, progress: terminal.Progress) -> None:
     mdp, _ = popgym_arcade.make(env_id)
     pomdp = mdp.twin
     found = {}
@@ -168,7 +169,7 @@ def _measure(env_id: str, episodes: int) -> None:
         "expert": lambda: _statistics(_all(lambda key: experts.play(mdp, experts.expert(mdp), key), mdp, episodes, 0)),
     }
     for name, figures in everyone.items():
-        terminal.show_progress(f"{env_id}, {name}: playing {episodes} episodes")
+        progress(f"{env_id}, {name}: playing {episodes} episodes")
         found[name] = figures()
     told = json.loads(scores.RETURNS.read_bytes()) if scores.RETURNS.exists() else {}
     told[env_id] = {"version": mdp.version, "players": found}

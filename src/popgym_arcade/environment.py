@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import spaces
+from popgym_arcade import checks, spaces
 
 
 class Action(enum.IntEnum):
@@ -106,6 +106,11 @@ def compiled_step(method: Method) -> Method:
     return cast(Method, step)
 
 
+def checked_obs_size(obs_size: Any) -> int:
+    """Return a size of frames as an int, or raise if it is none from 64 to 512."""
+    return checks.integer("obs_size", obs_size, OBS_SIZES[0], OBS_SIZES[-1])
+
+
 def view_name(partial_obs: Any) -> str:
     """Return how a view is called: POMDP if it is partially observable, else MDP."""
     return VIEWS[bool(partial_obs)].upper()
@@ -183,12 +188,8 @@ class Environment(abc.ABC, Generic[S, P]):
             raise ValueError(f"difficulty must be one of {self.difficulties}, got {self.difficulty!r}")
         if not isinstance(self.partial_obs, bool | np.bool_):
             raise TypeError(f"partial_obs must be True or False, got {self.partial_obs!r}")
-        if isinstance(self.obs_size, bool) or not isinstance(self.obs_size, int | np.integer):
-            raise TypeError(f"obs_size must be an int from 64 to 512, got {self.obs_size!r}")
         object.__setattr__(self, "partial_obs", bool(self.partial_obs))
-        object.__setattr__(self, "obs_size", int(self.obs_size))
-        if self.obs_size not in OBS_SIZES:
-            raise ValueError(f"obs_size must be an int from 64 to 512, got {self.obs_size}")
+        object.__setattr__(self, "obs_size", checked_obs_size(self.obs_size))
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickles are small: what was drawn for the screen is drawn again.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade.arguments import SEEDS
+from popgym_arcade.checks import SEEDS
 from popgym_arcade.environment import NO_OP, Action
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
