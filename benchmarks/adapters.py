@@ -48,20 +48,22 @@ def main() -> int:
         return 0
 
     results = []
-    for game in games:
-        rates: dict[str, list[float]] = {way: [] for way in WAYS}
-        for turn in range(options.rounds):
-            for way, measured in rates.items():
-                terminal.show_progress(f"{game}, round {turn + 1}/{options.rounds}, {way}")
-                command = [sys.executable, __file__, game, "--way", way, "--num-envs", str(options.num_envs)]
-                command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
-                measured.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-        medians = {way: statistics.median(measured) for way, measured in rates.items()}
-        for ways in (SINGLE, BATCHES):
-            base = medians[next(iter(ways))]
-            for way in ways:
-                results.append({"game": game, "way": way, "frames_per_second": medians[way], "of_raw": medians[way] / base})
-    terminal.show_progress("")
+    with terminal.Progress() as progress:
+        for game in games:
+            rates: dict[str, list[float]] = {way: [] for way in WAYS}
+            for turn in range(options.rounds):
+                for way, measured in rates.items():
+                    progress(f"{game}, round {turn + 1}/{options.rounds}, {way}")
+                    command = [sys.executable, __file__, game, "--way", way, "--num-envs", str(options.num_envs)]
+                    command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
+                    measured.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+            medians = {way: statistics.median(measured) for way, measured in rates.items()}
+            for ways in (SINGLE, BATCHES):
+                base = medians[next(iter(ways))]
+                for way in ways:
+                    results.append(
+                        {"game": game, "way": way, "frames_per_second": medians[way], "of_raw": medians[way] / base}
+                    )
     machine = speed.machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{options.num_envs} environments, {options.obs_size} px, MDP")

@@ -53,20 +53,20 @@ def main() -> int:
     configurations = [(game, partial_obs) for game in games for partial_obs in (False, True)]
     runs: Runs = {}
     path = options.out
-    for number, configuration in enumerate(configurations):
-        for turn in range(options.rounds):
-            start = time.perf_counter()
-            for package, python in pythons.items():
-                terminal.show_progress(
-                    f"{number + 1}/{len(configurations)}  {configuration[0]}, {view(configuration)}, "
-                    f"round {turn + 1}/{options.rounds}, {package}"
-                )
-                result = run_worker(python, configuration, options)
-                runs.setdefault((package, configuration), []).append(result)
-            if time.perf_counter() - start > options.patience:
-                break
-        path = write(runs, options)
-    terminal.show_progress("")
+    with terminal.Progress() as progress:
+        for number, configuration in enumerate(configurations):
+            for turn in range(options.rounds):
+                start = time.perf_counter()
+                for package, python in pythons.items():
+                    progress(
+                        f"{number + 1}/{len(configurations)}  {configuration[0]}, {view(configuration)}, "
+                        f"round {turn + 1}/{options.rounds}, {package}"
+                    )
+                    result = run_worker(python, configuration, options)
+                    runs.setdefault((package, configuration), []).append(result)
+                if time.perf_counter() - start > options.patience:
+                    break
+            path = write(runs, options)
     print_table(runs, configurations, options)
     print(f"wrote {path}")
     return 0

@@ -56,18 +56,19 @@ def main() -> int:
         print(json.dumps(measure(options.way, options.agent, options.against)))
         return 0
 
-    def run(way: str, steps: int) -> dict[str, Any]:
-        terminal.show_progress(f"{steps} steps, {way}")
-        command = [sys.executable, __file__, "--way", way, "--against", str(steps), "--agent", options.agent]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    with terminal.Progress() as progress:
 
-    idle = run("nothing", options.against)["peak_bytes"]
-    growth = [{"steps": steps} | run("stream", steps) for steps in options.steps]
-    compared = {way: run(way, options.against) for way in ("maps", "plain")}
-    for found in [*growth, *compared.values()]:
-        found["bytes"] = found.pop("peak_bytes") - idle
-    opened = run("report", 50)
-    terminal.show_progress("")
+        def run(way: str, steps: int) -> dict[str, Any]:
+            progress(f"{steps} steps, {way}")
+            command = [sys.executable, __file__, "--way", way, "--against", str(steps), "--agent", options.agent]
+            return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+        idle = run("nothing", options.against)["peak_bytes"]
+        growth = [{"steps": steps} | run("stream", steps) for steps in options.steps]
+        compared = {way: run(way, options.against) for way in ("maps", "plain")}
+        for found in [*growth, *compared.values()]:
+            found["bytes"] = found.pop("peak_bytes") - idle
+        opened = run("report", 50)
     rows = [
         [str(found["steps"]), *(f"{found[name]:.2f}" for name in ("seconds", "again")), f"{found['bytes'] / 2**20:.0f}"]
         for found in growth

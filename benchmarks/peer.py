@@ -26,8 +26,10 @@ def python(folder: pathlib.Path, packages: tuple[str, ...] = PACKAGES) -> list[s
         venv.create(folder, with_pip=True, clear=True)
     installed = stamp.read_text().splitlines() if stamp.exists() else []
     if missing := [package for package in packages if package not in installed]:
-        terminal.show_progress(f"installing {' '.join(missing)} into {folder}")
-        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *missing], check=True)
+        with terminal.Progress() as progress:
+            progress(f"installing {' '.join(missing)} into {folder}")
+            pip = [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, *missing], check=True)
         stamp.write_text("\n".join([*installed, *missing, ""]))
     return [str(interpreter), "-I"]  # PYTHONPATH may lead to this package, which has the same name
 

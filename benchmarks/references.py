@@ -21,7 +21,7 @@ import numpy as np
 import popgym_arcade
 from popgym_arcade import experts, files, players, scores, terminal
 from popgym_arcade.arguments import seed_number
-from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP, Environment
+from popgym_arcade.environment import Action, Environment
 from popgym_arcade.environments.battleship import HIT, MISS, BattleShip
 from popgym_arcade.environments.minesweeper import COVERED, MINE, MineSweeper
 from popgym_arcade.players import features, reference, search
@@ -44,19 +44,20 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     if unknown := set(options.ids) - set(popgym_arcade.registered_envs):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}")
-    for env_id in options.ids or popgym_arcade.registered_envs:
-        if options.what == "measure":
-            _measure(env_id, options.episodes or 2_000)
-        else:
-            evolves = options.what == "evolve"
-            _search(env_id, evolves, options.seed, options.iterations, options.episodes or (64 if evolves else 512))
-    terminal.show_progress("")
+    with terminal.Progress() as progress:
+        for env_id in options.ids or popgym_arcade.registered_envs:
+            if options.what == "measure":
+                _measure(env_id, options.episodes or 2_000, progress)
+            else:
+                evolves = options.what == "evolve"
+                episodes = options.episodes or (64 if evolves else 512)
+                _search(env_id, evolves, options.seed, options.iterations, episodes, progress)
 
 
 # Searching.
 
 
-def _search(env_id: str, evolves: bool, seed: int, iterations: int, episodes: int) -> None:
+def _search(env_id: str, evolves: bool, seed: int, iterations: int, episodes: int, progress: terminal.Progress) -> None:
     env, params = popgym_arcade.make(env_id, partial_obs=True)
     horizon = min(int(params.max_steps_in_episode), _LONGEST)
     path = reference.FOUND / f"{env_id}.npz"
@@ -69,7 +70,7 @@ def _search(env_id: str, evolves: bool, seed: int, iterations: int, episodes: in
 
         def report(iteration: int, total: float, name: str = name, began: float = began) -> None:
             took = time.monotonic() - began
-            terminal.show_progress(f"{env_id}, {name}: {total:.3f} after {iteration} of {iterations}, {took:.0f} s")
+            progress(f"{env_id}, {name}: {total:.3f} after {iteration} of {iterations}, {took:.0f} s")
 
         old = {key: leaf for key, leaf in kept.items() if (key == "script") == (name == "blind")}
         start = _scripts(env, horizon) if name == "blind" else _networks(env, seed)
@@ -108,27 +109,29 @@ def _round_trip(env: BattleShip | MineSweeper) -> np.ndarray:
     Around a hit the wasted shots say in which direction to look, and, after a miss, where to come back from.
     """
     action = np.eye(5, dtype=np.float32)
-    way = np.where(np.arange(env.side)[:, None] % 2, LEFT, RIGHT).repeat(env.side, 1)
-    way[:-1:2, -1] = way[1:-1:2, 1] = DOWN
-    way[1:, 0] = UP
+    way = np.where(np.arange(env.side)[:, None] % 2, Action.LEFT, Action.RIGHT).repeat(env.side, 1)
+    way[:-1:2, -1] = way[1:-1:2, 1] = Action.DOWN
+    way[1:, 0] = Action.UP
     if isinstance(env, MineSweeper):
         numbers = [3 * action[way]] * (MINE - COVERED)
-        return features.map_of_cells(env, np.stack([5 * action[np.full_like(way, FIRE)], *numbers], 2), np.zeros((0, 5)))
-    known = 3 * action[way] - 6 * action[FIRE]
-    by_cell = np.stack([5 * action[FIRE] + 3 * action[way], known, known], 2)
+        return features.map_of_cells(
+            env, np.stack([5 * action[np.full_like(way, Action.FIRE)], *numbers], 2), np.zeros((0, 5))
+        )
+    known = 3 * action[way] - 6 * action[Action.FIRE]
+    by_cell = np.stack([5 * action[Action.FIRE] + 3 * action[way], known, known], 2)
     by_count = np.zeros((env.max_wasted + 1, 3, 5), np.float32)
     for wasted, marks in enumerate(by_count):
-        marks[HIT] = 3 * action[(UP, RIGHT, DOWN, LEFT)[wasted % 4]]
-        marks[MISS] = 3 * action[(RIGHT, DOWN, LEFT, UP)[wasted % 4]]
+        marks[HIT] = 3 * action[(Action.UP, Action.RIGHT, Action.DOWN, Action.LEFT)[wasted % 4]]
+        marks[MISS] = 3 * action[(Action.RIGHT, Action.DOWN, Action.LEFT, Action.UP)[wasted % 4]]
     return features.map_of_cells(env, by_cell, by_count)
 
 
 def _to_and_fro(side: int, length: int) -> np.ndarray:
     """Go to a corner, wherever the cursor starts, and from there over the inner cells to and fro, firing at each once."""
-    script = [UP, LEFT] * (side - 1) + [DOWN, RIGHT, FIRE]
+    script = [Action.UP, Action.LEFT] * (side - 1) + [Action.DOWN, Action.RIGHT, Action.FIRE]
     for line in range(side - 2):
-        script += [LEFT if line % 2 else RIGHT, FIRE] * (side - 3) + [DOWN, FIRE]
-    return np.array((script + [UP, DOWN] * length)[:length])
+        script += [Action.LEFT if line % 2 else Action.RIGHT, Action.FIRE] * (side - 3) + [Action.DOWN, Action.FIRE]
+    return np.array((script + [Action.UP, Action.DOWN] * length)[:length])
 
 
 def _packed(name: str, weights: Any) -> dict[str, np.ndarray]:
@@ -153,7 +156,7 @@ def _judge(env: Environment[Any, Any], name: str, kept: dict[str, np.ndarray]) -
 # Measuring.
 
 
-def _measure(env_id: str, episodes: int) -> None:
+def _measure(env_id: str, episodes: int, progress: terminal.Progress) -> None:
     mdp, _ = popgym_arcade.make(env_id)
     pomdp = mdp.twin
     found = {}
@@ -166,7 +169,7 @@ def _measure(env_id: str, episodes: int) -> None:
         "expert": lambda: _statistics(_all(lambda key: experts.play(mdp, experts.expert(mdp), key), mdp, episodes, 0)),
     }
     for name, figures in everyone.items():
-        terminal.show_progress(f"{env_id}, {name}: playing {episodes} episodes")
+        progress(f"{env_id}, {name}: playing {episodes} episodes")
         found[name] = figures()
     told = json.loads(scores.RETURNS.read_bytes()) if scores.RETURNS.exists() else {}
     told[env_id] = {"version": mdp.version, "players": found}

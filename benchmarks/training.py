@@ -113,18 +113,20 @@ def main() -> int:
         sizes += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     runs: Runs = {}
     path = options.out
-    for turn in range(options.rounds):
-        for name, way in WAYS.items():
-            terminal.show_progress(f"round {turn + 1}/{options.rounds}, {name}, ours")
-            command = [sys.executable, __file__, "--way", name, "--seconds", str(options.seconds), *sizes]
-            runs.setdefault(("ours", name), []).append(peer.run(command))
-            if python is not None and way.trainer:
-                terminal.show_progress(f"round {turn + 1}/{options.rounds}, {name}, peer")
-                command = [*python, str(HERE / "peer_training.py"), "--trainer", way.trainer, *sizes]
-                command += ["--updates", str(options.updates)] + (["--memory", way.memory] if way.memory != SMALL else [])
-                runs.setdefault(("peer", name), []).append(peer.run(command))
-            path = write(runs, options)
-    terminal.show_progress("")
+    with terminal.Progress() as progress:
+        for turn in range(options.rounds):
+            for name, way in WAYS.items():
+                progress(f"round {turn + 1}/{options.rounds}, {name}, ours")
+                command = [sys.executable, __file__, "--way", name, "--seconds", str(options.seconds), *sizes]
+                runs.setdefault(("ours", name), []).append(peer.run(command))
+                if python is not None and way.trainer:
+                    progress(f"round {turn + 1}/{options.rounds}, {name}, peer")
+                    command = [*python, str(HERE / "peer_training.py"), "--trainer", way.trainer, *sizes]
+                    command += ["--updates", str(options.updates)] + (
+                        ["--memory", way.memory] if way.memory != SMALL else []
+                    )
+                    runs.setdefault(("peer", name), []).append(peer.run(command))
+                path = write(runs, options)
     print_table(runs, options)
     print(f"wrote {path}")
     return 0

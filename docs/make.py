@@ -53,21 +53,21 @@ def main() -> None:
     if unknown := set(options.games) - set(names):
         parser.error(f"no such game: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if not options.pages:
-        for game in environments.GAMES:
-            if game.__name__ in (options.games or names):
-                _play(game)
-        if not options.games:
-            terminal.show_progress("the example: filming")
-            _write(GALLERY / "your-own-game.gif", film(own_game()(obs_size=_OBS_SIZE), "random"))
+        with terminal.Progress() as progress:
+            for game in environments.GAMES:
+                if game.__name__ in (options.games or names):
+                    _play(game, progress)
+            if not options.games:
+                progress("the example: filming")
+                _write(GALLERY / "your-own-game.gif", film(own_game()(obs_size=_OBS_SIZE), "random"))
     for path, text in pages().items():
         _write(path, text.encode())
-    terminal.show_progress("")
 
 
-def _play(game: Game) -> None:
+def _play(game: Game, progress: terminal.Progress) -> None:
     """Film a game."""
     for player in PLAYERS:
-        terminal.show_progress(f"{game.__name__}, {player}: filming")
+        progress(f"{game.__name__}, {player}: filming")
         _write(GALLERY / f"{slug(game)}-{player}.gif", film(game(obs_size=_OBS_SIZE), player))
 
 

@@ -49,7 +49,7 @@ def test_unknown_names(wrong: str, close: str) -> None:
 
 @pytest.mark.parametrize("obs_size", [0, 63, 513, -128])
 def test_sizes_not_offered(obs_size: int) -> None:
-    with pytest.raises(ValueError, match="obs_size must be an int from 64 to 512"):
+    with pytest.raises(ValueError, match=f"obs_size must be from 64 to 512, got {obs_size}"):
         popgym_arcade.make("NavigatorEasy", obs_size=obs_size)
 
 

@@ -1,42 +1,36 @@
 """Numbers on the command line, for argparse: what is out of range is refused with what is allowed."""
 
 import argparse
-import math
 from collections.abc import Callable
+from typing import TypeVar
 
-SEEDS = 1 << 32
-"""Seeds are integers from 0 to SEEDS - 1: of larger ones JAX takes the lower 32 bits, and plays the same again."""
+from popgym_arcade import checks
+
+_Number = TypeVar("_Number", int, float)
 
 
 def integer(low: int, high: int | None = None) -> Callable[[str], int]:
     """Return a parser of whole numbers from `low` to `high`; if `high` is left out, there is no limit."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        _check(text, value, low, high)
-        return value
-
-    parse.__name__ = "whole number"  # named in the errors of argparse
-    return parse
+    return _parser(int, "whole number", low, high)
 
 
 def real(low: float, high: float) -> Callable[[str], float]:
     """Return a parser of numbers from `low` to `high`."""
+    return _parser(float, "number", low, high)
 
-    def parse(text: str) -> float:
-        value = float(text)
-        _check(text, value, low, high)
+
+def _parser(kind: type[_Number], name: str, low: float, high: float | None) -> Callable[[str], _Number]:
+    def parse(text: str) -> _Number:
+        value = kind(text)
+        try:
+            checks.in_range("it", value, low, high)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         return value
 
-    parse.__name__ = "number"
+    parse.__name__ = name  # in the errors of argparse
     return parse
 
 
-seed_number = integer(0, SEEDS - 1)
+seed_number = integer(0, checks.SEEDS - 1)
 """A parser of seeds."""
-
-
-def _check(text: str, value: float, low: float, high: float | None) -> None:
-    if not low <= value <= (math.inf if high is None else high):
-        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise argparse.ArgumentTypeError(f"must be {allowed}, got {text}")

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import itertools
 import pathlib
 import sys
 import warnings
@@ -19,13 +20,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # What follows -- is for the commands of a sweep.
     cut = words.index("--") if words[:1] == ["sweep"] and "--" in words else len(words)
-    options = _parser().parse_args(words[:cut], argparse.Namespace(rest=words[cut + 1 :]))
+    parser = _parser()
+    options, unknown = parser.parse_known_args(words[:cut], argparse.Namespace(rest=words[cut + 1 :]))
+    if options.command == "train":
+        options.rest = unknown
+    elif unknown:
+        command = options.command
+        parser.error(f"{command} has no {' '.join(unknown)}; popgym-arcade {command} --help explains what it has")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"popgym-arcade: {message}", file=sys.stderr)
             _import(options.modules)
             return options.run(options)
-    except (ValueError, OSError, MemoryError, ModuleNotFoundError) as error:
+    except OSError as error:
+        print(f"popgym-arcade: {f'{error.filename}: {error.strerror}' if error.filename else error}", file=sys.stderr)
+        return 1
+    except (ValueError, MemoryError, ModuleNotFoundError) as error:
         print(f"popgym-arcade: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
@@ -44,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODULE",
         help="import a module of yours first, one that registers games",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     command = commands.add_parser("list", help="list the games")
     command.set_defaults(run=_list)
@@ -81,9 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     command.set_defaults(run=_benchmark)
 
-    # What `train` accepts depends on the algorithm, and is explained by its own help.
-    command = commands.add_parser("train", help="train an agent", add_help=False, prefix_chars="\0")
-    command.add_argument("arguments", nargs="*")
+    # What `train` accepts depends on the algorithm, and is parsed and explained by a module that needs the extra baselines.
+    command = commands.add_parser("train", help="train an agent", add_help=False)
     command.set_defaults(run=_train)
 
     command = commands.add_parser(
@@ -220,15 +229,14 @@ def _benchmark(options: argparse.Namespace) -> int:
     room.check_frames(options.num_envs, options.obs_size)
     limit = speed.fill_rate(options.num_envs, options.obs_size, options.seconds)
     results = []
-    for game in games:
-        for partial_obs in (False, True):
-            terminal.show_progress(f"{len(results) + 1}/{2 * len(games)} {game}, {view_name(partial_obs)}")
+    with terminal.Progress() as progress:
+        for env_id, partial_obs in itertools.product(games, (False, True)):
+            progress(f"{len(results) + 1}/{2 * len(games)} {env_id}, {view_name(partial_obs)}")
             results.append(
                 speed.measure(
-                    game, partial_obs, num_envs=options.num_envs, obs_size=options.obs_size, seconds=options.seconds
+                    env_id, partial_obs, num_envs=options.num_envs, obs_size=options.obs_size, seconds=options.seconds
                 )
             )
-    terminal.show_progress("")
     machine = speed.machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{options.num_envs} environments, {options.obs_size} px; this device fills {limit:,.0f} such frames/s")
@@ -255,7 +263,7 @@ def _benchmark(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from popgym_arcade.baselines.training import command
 
-    return command.train(options.arguments)
+    return command.train(options.rest)
 
 
 def _sweep(options: argparse.Namespace) -> int:

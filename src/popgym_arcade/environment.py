@@ -6,6 +6,7 @@ A game subclasses `Environment` and writes three things: how an episode starts (
 
 import abc
 import dataclasses
+import enum
 import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, dataclass_transform
@@ -15,11 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import spaces
+from popgym_arcade import checks, spaces
 
-ACTIONS = ("up", "down", "left", "right", "fire")
-UP, DOWN, LEFT, RIGHT, FIRE = range(len(ACTIONS))
-NOTHING = FIRE + 1
+
+class Action(enum.IntEnum):
+    """The actions, the same in every game."""
+
+    UP = 0
+    DOWN = 1
+    LEFT = 2
+    RIGHT = 3
+    FIRE = 4
+
+
+NO_OP = len(Action)
 """One of the integers that are no action."""
 LEVELS = ("Easy", "Medium", "Hard")
 VIEWS = ("mdp", "pomdp")
@@ -96,6 +106,11 @@ def compiled_step(method: Method) -> Method:
     return cast(Method, step)
 
 
+def checked_obs_size(obs_size: Any) -> int:
+    """Return a size of frames as an int, or raise if it is none from 64 to 512."""
+    return checks.integer("obs_size", obs_size, OBS_SIZES[0], OBS_SIZES[-1])
+
+
 def view_name(partial_obs: Any) -> str:
     """Return how a view is called: POMDP if it is partially observable, else MDP."""
     return VIEWS[bool(partial_obs)].upper()
@@ -156,7 +171,7 @@ class Environment(abc.ABC, Generic[S, P]):
     steps_per_second: ClassVar[float | None] = None
     """The pace at which a person plays a game that runs by itself; None, if it waits for the player."""
 
-    idle_action: ClassVar[int] = FIRE
+    idle_action: ClassVar[int] = Action.FIRE
     """The action of an idle person in a game that runs by itself: one without effect."""
 
     difficulty: str = ""
@@ -173,12 +188,8 @@ class Environment(abc.ABC, Generic[S, P]):
             raise ValueError(f"difficulty must be one of {self.difficulties}, got {self.difficulty!r}")
         if not isinstance(self.partial_obs, bool | np.bool_):
             raise TypeError(f"partial_obs must be True or False, got {self.partial_obs!r}")
-        if isinstance(self.obs_size, bool) or not isinstance(self.obs_size, int | np.integer):
-            raise TypeError(f"obs_size must be an int from 64 to 512, got {self.obs_size!r}")
         object.__setattr__(self, "partial_obs", bool(self.partial_obs))
-        object.__setattr__(self, "obs_size", int(self.obs_size))
-        if self.obs_size not in OBS_SIZES:
-            raise ValueError(f"obs_size must be an int from 64 to 512, got {self.obs_size}")
+        object.__setattr__(self, "obs_size", checked_obs_size(self.obs_size))
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickles are small: what was drawn for the screen is drawn again.
@@ -240,7 +251,7 @@ class Environment(abc.ABC, Generic[S, P]):
     @property
     def num_actions(self) -> int:
         """The number of actions, 5 in every game."""
-        return len(ACTIONS)
+        return len(Action)
 
     @property
     def max_steps_in_episode(self) -> int:
@@ -403,7 +414,7 @@ def _check_key(key: jax.Array, method: str, in_axes: str) -> None:
 def _within_32_bits(action: ArrayLike) -> ArrayLike:
     """Return the action, or, if it is a Python or NumPy integer beyond 32 bits, one that does nothing, too."""
     number = action[()] if isinstance(action, np.ndarray) else action
-    return action if not isinstance(number, int | np.integer) or -(2**31) <= int(number) < 2**31 else NOTHING
+    return action if not isinstance(number, int | np.integer) or -(2**31) <= int(number) < 2**31 else NO_OP
 
 
 def _checked_action(action: ArrayLike) -> jax.Array:
@@ -415,4 +426,4 @@ def _checked_action(action: ArrayLike) -> jax.Array:
             "for a batch of actions use jax.vmap(env.step, in_axes=(0, 0, 0, None))"
         )
     action = jnp.asarray(action)
-    return jnp.where((action >= UP) & (action <= FIRE), action, NOTHING).astype(jnp.int32)
+    return jnp.where((action >= 0) & (action < NO_OP), action, NO_OP).astype(jnp.int32)

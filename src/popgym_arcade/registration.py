@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from popgym_arcade import environments, names
+from popgym_arcade import checks, environments
 from popgym_arcade.environment import LEVELS, Environment
 
 Constructor = Callable[..., Environment[Any, Any]]
@@ -67,9 +67,7 @@ def make(env_id: str, *, partial_obs: bool = False, obs_size: int = 128) -> tupl
     """
     if not isinstance(env_id, str):
         raise TypeError(f"env_id must be a string, got {env_id!r}")
-    if env_id not in _constructors:
-        raise names.unknown("environment", env_id, _constructors)
-    env = _constructors[env_id](partial_obs=partial_obs, obs_size=obs_size)
+    env = _constructors[checks.one_of("environment", env_id, _constructors)](partial_obs=partial_obs, obs_size=obs_size)
     return env, env.default_params
 
 

@@ -1,6 +1,9 @@
 """Terminal output: tables and progress."""
 
 import sys
+import time
+from collections.abc import Callable
+from typing import Any, Self
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -13,10 +16,42 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def show_progress(message: str) -> None:
-    """Overwrite the progress line on standard error, or, where that is no terminal, write another line."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{message}")
-    elif message:
-        sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
+class Progress:
+    """A line on standard error that says how far long work is, in a `with` statement; it is wiped when the work ends.
+
+    Where standard error is no terminal, each message is a line of its own, and most are left out.
+    """
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._pause = 0.1 if self._is_terminal else 5.0  # seconds, so that it can be read
+        self._last = -self._pause
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._wipe()
+
+    def __call__(self, message: str) -> None:
+        """Say how far it is, unless that was said a moment ago."""
+        now = time.monotonic()
+        if now - self._last >= self._pause:
+            self._last = now
+            self._wipe()
+            sys.stderr.write(message if self._is_terminal else f"{message}\n")
+            sys.stderr.flush()
+
+    def after(self, words: str) -> Callable[[str], None]:
+        """Return the same with more words before each message."""
+        return lambda message: self(words + message)
+
+    def say(self, message: str) -> None:
+        """Print a line that stays, on standard output."""
+        self._wipe()
+        print(message)
+
+    def _wipe(self) -> None:
+        if self._is_terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -1,6 +1,6 @@
 """The contract as code: `check_environment` tries to break the promises that every game makes.
 
-It is for the games here and for those that users write. What a decoder needs to read a screen is here, too.
+It is for the games here and for those that users write.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from jax.tree_util import keystr
 
 from popgym_arcade import experts
 from popgym_arcade.environment import Environment, view_name
-from popgym_arcade.graphics import Grid, Readout
 from popgym_arcade.players import search
 from popgym_arcade.players.player import Player, play
 
@@ -151,31 +150,6 @@ def check_environment(
     else:
         not_checked.append("promise 6: memory pays (give memory_player)")
     return Report(tuple(checked), tuple(not_checked))
-
-
-def read_grid(grid: Grid, frame: np.ndarray) -> np.ndarray:
-    """Tell which glyph each cell of a grid shows on a frame, uint8[obs_size, obs_size, 3]: int[rows, cols].
-
-    Raises:
-        ContractError: if a cell shows no glyph, or one that looks like another.
-    """
-    height, width = grid.cell
-    box = frame[grid.top : grid.top + grid.rows * height, grid.left : grid.left + grid.cols * width]
-    cells = box.reshape(grid.rows, height, grid.cols, width, 3).swapaxes(1, 2)
-    alike = np.all(cells[:, :, None] == grid.glyphs, axis=(3, 4, 5))
-    _require(np.all(alike.sum(2) == 1), "a cell of the frame shows no glyph of its grid, or several that look the same")
-    return alike.argmax(2)
-
-
-def read_text(readout: Readout, frame: np.ndarray) -> int:
-    """Tell the number of the text that a readout shows on a frame.
-
-    Raises:
-        ContractError: if it shows none of its texts, or several are the same.
-    """
-    found = np.flatnonzero(np.all(readout.ids == read_grid(readout.grid, frame)[0], axis=1))
-    _require(len(found) == 1, "a readout shows none of its texts, or one that stands for several numbers")
-    return int(found[0])
 
 
 def _require(condition: Any, message: str) -> None:
@@ -459,7 +433,10 @@ def _check_decoder(decode: Decoder, run: _Run) -> str:
     fields: set[str] = set()
     for index in np.unique(np.concatenate([chosen, np.arange(_ENVS)])):
         state = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), states)
-        decoded = decode(np.asarray(observations[index]))
+        try:
+            decoded = decode(np.asarray(observations[index]))
+        except ValueError as error:
+            raise ContractError(f"decode: {error}") from error
         _require(decoded, "decode must return at least one field of the state")
         fields |= set(decoded)
         for name, read in decoded.items():

@@ -157,7 +157,7 @@ def test_names() -> None:
     for name in ("lru", "LRU", "Lru"):
         assert_same(make_memory(name, 8, jax.random.key(0)), make_memory("lru", 8, jax.random.key(0)))
     assert_same(make_memory("LRU", 8, jax.random.PRNGKey(0)), make_memory("lru", 8, jax.random.key(0)))
-    with pytest.raises(ValueError, match=r"unknown memory 'LSMT'; did you mean lstm"):
+    with pytest.raises(ValueError, match=r"unknown memory 'lsmt'; did you mean lstm"):
         make_memory("LSMT", 8, jax.random.key(0))
 
 
@@ -229,8 +229,8 @@ def test_a_constructor_of_ones_own() -> None:
     ("arguments", "error", "message"),
     [
         (("lru", 0), ValueError, r"size must be at least 1, got 0"),
-        (("lru", 8.0), TypeError, r"size must be an int, got 8.0"),
-        (("lru", True), TypeError, r"size must be an int, got True"),
+        (("lru", 8.0), TypeError, r"size must be an int of at least 1, got 8.0"),
+        (("lru", True), TypeError, r"size must be an int of at least 1, got True"),
         (("gdn", 3), ValueError, r"size must be at least 4 for GDN, got 3"),
         (("attention-rope", 9), ValueError, r"size must be even for Attention-RoPE, got 9"),
         ((3, 8), TypeError, r"memory must be a name or a constructor, got 3"),

@@ -243,16 +243,16 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"td_lambda": -1}, "td_lambda must be from 0 to 1"),
         ({"epsilon": 3}, "epsilon must be from 0 to 1"),
         ({"burn_in": 16}, "burn_in must be at least 0 and below num_steps"),
-        ({"num_steps": 0}, "num_steps must be positive"),
+        ({"num_steps": 0}, "num_steps must be from 1 to 2147483647, got 0"),
         ({"learning_rate": -1}, "learning_rate must be positive"),
         ({"learning_rate": math.nan}, "learning_rate must be a number of 32 bits, got nan"),
         ({"learning_rate": 10**400}, "learning_rate must be a number of 32 bits, got 1000"),
         ({"total_timesteps": math.inf}, "total_timesteps must be a number of 32 bits, got inf"),
-        ({"total_timesteps": 1e10}, "total_timesteps must be positive, and at most 2147483647"),
-        ({"epsilon_steps": -1}, "epsilon_steps must be positive"),
-        ({"algorithm": "dqn", "replay_size": 10**20}, "replay_size must be positive, and at most 2147483647"),
-        ({"layers": 10**20}, "layers must be positive, and at most 2147483647"),
-        ({"num_seeds": 0}, "num_seeds must be positive"),
+        ({"total_timesteps": 1e10}, "total_timesteps must be from 1 to 2147483647"),
+        ({"epsilon_steps": -1}, "epsilon_steps must be from 1"),
+        ({"algorithm": "dqn", "replay_size": 10**20}, "replay_size must be from 1 to 2147483647"),
+        ({"layers": 10**20}, "layers must be from 1 to 2147483647"),
+        ({"num_seeds": 0}, "num_seeds must be from 1"),
         ({"seed": -1}, "seeds must be from 0 to 4294967295, got 1 from -1 on"),
         ({"seed": 10**20}, "seeds must be from 0 to 4294967295"),
         ({"seed": 2**32 - 1, "num_seeds": 2}, "seeds must be from 0 to 4294967295, got 2 from 4294967295 on"),
@@ -263,6 +263,15 @@ def test_presets(name: str, algorithm: str) -> None:
 def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         configs.from_dict({"algorithm": "pqn", **SMALL, **settings})
+
+
+def test_wrong_types() -> None:
+    wrong: Any = 8.5, "pqn", PQN
+    with pytest.raises(TypeError, match=r"num_envs must be a whole number, got 8.5"):
+        PQN(num_envs=wrong[0])
+    for algorithm in wrong[1:]:
+        with pytest.raises(TypeError, match=r"algorithm must be such as PQN\(\), PPO\(\), DQN\(\), got "):
+            Config(env_id="NavigatorEasy", algorithm=algorithm)
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from popgym_arcade.environments.autoencode import SUITS, AutoEncode
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 
 def reader(env: AutoEncode) -> contract.Reader:
-    table = env._table
+    table = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
-        history = read_grid(table.history, frame).ravel()
+        history = table.history.read(frame).ravel()
         return {
-            "score": read_text(table.screen.score_readout, frame) - 999,
-            "card": int(read_grid(table.left_card, frame)[0, 0]) - 1,
-            "choice": int(read_grid(table.right_card, frame)[0, 0]) - 1,
+            "score": table.screen.score_readout.read(frame),
+            "card": int(table.left_card.read(frame)[0, 0]) - 1,
+            "choice": int(table.right_card.read(frame)[0, 0]) - 1,
             "history": np.where(history > 0, (history - 1) % SUITS, -1),
             "crossed": history > SUITS,
         }
@@ -105,10 +105,10 @@ def test_the_deck_goes_by_once() -> None:
     env = AutoEncode(partial_obs=True)
     obs, state = env.reset(jax.random.key(0))
     for card in np.asarray(state.deck):
-        assert read_grid(env._table.left_card, np.asarray(obs))[0, 0] == card + 1
+        assert env.layout.left_card.read(np.asarray(obs))[0, 0] == card + 1
         obs, state, reward, _, _ = env.step(jax.random.key(1), state, 4)
         assert reward == 0
-    assert read_grid(env._table.left_card, np.asarray(obs))[0, 0] == 0
+    assert env.layout.left_card.read(np.asarray(obs))[0, 0] == 0
     assert state.played == 0
 
 

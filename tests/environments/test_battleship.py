@@ -9,18 +9,18 @@ import scipy.ndimage
 
 from popgym_arcade.environments import battleship
 from popgym_arcade.environments.battleship import BattleShip
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 
 def reader(env: BattleShip) -> contract.Reader:
-    screen, grid, wasted = env._screen
+    screen, grid, wasted = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
-        glyphs = read_grid(grid, frame)
+        glyphs = grid.read(frame)
         return {
-            "score": read_text(screen.score_readout, frame) - 999,
-            "wasted": read_text(wasted, frame),
+            "score": screen.score_readout.read(frame),
+            "wasted": wasted.read(frame),
             "cursor": np.argwhere(glyphs >= battleship._CURSOR)[0],
             "marks": glyphs % battleship._CURSOR,
         }

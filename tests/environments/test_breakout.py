@@ -8,7 +8,7 @@ import pytest
 
 from popgym_arcade.environments import breakout
 from popgym_arcade.environments.breakout import COLS, ROWS, WALL_ROWS, Breakout
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 REWARDS = np.array([15, 13, 11, 9, 7, 5]) / 600
@@ -16,10 +16,10 @@ WALL = np.s_[1:7]
 
 
 def reader(env: Breakout) -> contract.Reader:
-    screen, grid = env._screen
+    screen, grid = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
-        glyphs = read_grid(grid, frame)
+        glyphs = grid.read(frame)
         bricks = (glyphs >= breakout._BRICK) & (glyphs < breakout._PADDLE_LEFT)
         rows = np.arange(ROWS)[:, None] - 1 + breakout._BRICK
         assert np.array_equal(bricks, glyphs == np.where((rows >= 1) & (rows <= WALL_ROWS), rows, -1))
@@ -35,7 +35,7 @@ def reader(env: Breakout) -> contract.Reader:
             struck, flight = divmod(glyphs[*ball] - breakout._MOVING_BALL, 4)
             direction = 2 * np.array(divmod(flight, 2)) - 1
         return {
-            "score": read_text(screen.score_readout, frame) - 999,
+            "score": screen.score_readout.read(frame),
             "paddle": ends[0, 1],
             "ball": ball,
             "direction": direction,
@@ -256,9 +256,9 @@ def test_losing_the_ball_costs_the_fraction_of_bricks_left(left: int) -> None:
 
 def test_pomdp_hides_the_ball_while_it_falls() -> None:
     env = Breakout(partial_obs=True)
-    grid = env._screen[1]
+    grid = env.layout[1]
     state = env.reset(jax.random.key(0))[1]
     for down in (-1, 1):
-        glyphs = read_grid(grid, np.asarray(env.get_obs(state.replace(direction=jnp.array([down, 1])))))
+        glyphs = grid.read(np.asarray(env.get_obs(state.replace(direction=jnp.array([down, 1])))))
         assert glyphs[*state.ball] == (breakout._BALL if down < 0 else breakout._AIR)
         assert np.sum(glyphs >= breakout._BALL) == (down < 0)

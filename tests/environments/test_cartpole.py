@@ -12,7 +12,7 @@ from popgym_arcade import experts
 from popgym_arcade.environments.cartpole import ANGULAR_VELOCITY, MAX_SPEED, PIXEL, CartPole, CartPoleState, Stage
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.graphics import Gauge
-from popgym_arcade.testing import Decoder, Near, Resampler, read_text
+from popgym_arcade.testing import Decoder, Near, Resampler
 from tests.environments import contract
 
 
@@ -57,7 +57,7 @@ def read_stage(stage: Stage, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def reader(env: CartPole | NoisyCartPole) -> contract.Reader:
-    stage = env._stage
+    stage = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
         cart = stage.cart
@@ -69,7 +69,7 @@ def reader(env: CartPole | NoisyCartPole) -> contract.Reader:
             spin, step = read_gauge(stage.spin, frame)
             values, within = np.array([0, 0, 0, spin]), np.array([0, 0, 0, 1.5 * step])
         return {
-            "score": read_text(stage.screen.score_readout, frame) - 999,
+            "score": stage.screen.score_readout.read(frame),
             "physics": Near(values, within + PIXEL / 2),
             "whole": np.asarray(whole),
         }
@@ -79,8 +79,8 @@ def reader(env: CartPole | NoisyCartPole) -> contract.Reader:
 
 def decoder(env: CartPole) -> Decoder:
     def decode(frame: np.ndarray) -> dict[str, Any]:
-        values, within = read_stage(env._stage, frame)
-        return {"score": read_text(env._stage.screen.score_readout, frame) - 999, "physics": Near(values, within)}
+        values, within = read_stage(env.layout, frame)
+        return {"score": env.layout.screen.score_readout.read(frame), "physics": Near(values, within)}
 
     return decode
 
@@ -169,7 +169,7 @@ def test_arrows_grow_evenly(obs_size: int) -> None:
     physics = jnp.asarray(np.stack([0 * speeds, speeds, 0 * speeds, -speeds], 1), jnp.float32)
     frames = np.asarray(jax.jit(jax.vmap(lambda physics: env.get_obs(state.replace(physics=physics))))(physics))
     for frame, speed in zip(frames, speeds, strict=True):
-        (velocity, step), (spin, spin_step) = (read_gauge(gauge, frame) for gauge in (env._stage.velocity, env._stage.spin))
+        (velocity, step), (spin, spin_step) = (read_gauge(gauge, frame) for gauge in (env.layout.velocity, env.layout.spin))
         assert velocity == pytest.approx(speed, abs=step)
         assert spin == pytest.approx(-speed, abs=1.5 * spin_step)
 
@@ -180,7 +180,7 @@ def test_pomdp_rounds_the_angular_velocity_and_hides_the_rest() -> None:
     later = state.replace(time=jnp.int32(1))
     for spin, shown in ((0.2, 0.0), (0.3, 0.5), (-0.7, -0.5), (2.1, 2.0)):
         frame = np.asarray(env.get_obs(later.replace(physics=jnp.array([1.0, 2.0, 0.1, spin]))))
-        (velocity, _), (read, step) = (read_gauge(gauge, frame) for gauge in (env._stage.velocity, env._stage.spin))
+        (velocity, _), (read, step) = (read_gauge(gauge, frame) for gauge in (env.layout.velocity, env.layout.spin))
         assert velocity == 0
         assert read == pytest.approx(shown, abs=1.5 * step)
         assert np.array_equal(frame, env.get_obs(later.replace(physics=jnp.array([0.0, 0.0, 0.0, shown]))))
@@ -197,7 +197,7 @@ def test_the_screen_ends_where_it_ends() -> None:
     assert np.array_equal(draw(50, 50, 0, 50), draw(9, 9, 0, 9))
     for physics in ((-50, -50, -50, -50), (0, 0, 3, 0)):
         frame = draw(*physics)
-        stage = env._stage
+        stage = env.layout
         assert np.array_equal(frame[: stage.rod.top], draw(0, 0, 0, 0)[: stage.rod.top])
 
 

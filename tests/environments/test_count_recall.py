@@ -8,20 +8,20 @@ import pytest
 
 from popgym_arcade import sampling
 from popgym_arcade.environments.count_recall import CountRecall
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 
 def reader(env: CountRecall) -> contract.Reader:
-    table, counter = env._table
+    table, counter = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
         return {
-            "score": read_text(table.screen.score_readout, frame) - 999,
-            "dealt": int(read_grid(table.left_card, frame)[0, 0]) - 1,
-            "asked": int(read_grid(table.right_card, frame)[0, 0]) - 1,
-            "counter": read_text(counter, frame),
-            "history": read_grid(table.history, frame).ravel()[: env.cards] - 1,
+            "score": table.screen.score_readout.read(frame),
+            "dealt": int(table.left_card.read(frame)[0, 0]) - 1,
+            "asked": int(table.right_card.read(frame)[0, 0]) - 1,
+            "counter": counter.read(frame),
+            "history": table.history.read(frame).ravel()[: env.cards] - 1,
         }
 
     return read

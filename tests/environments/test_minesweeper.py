@@ -9,18 +9,18 @@ import pytest
 
 from popgym_arcade.environments import minesweeper
 from popgym_arcade.environments.minesweeper import MINE, MineSweeper
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 
 def reader(env: MineSweeper) -> contract.Reader:
-    screen, grid, repeats = env._screen
+    screen, grid, repeats = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
-        glyphs = read_grid(grid, frame)
+        glyphs = grid.read(frame)
         return {
-            "score": read_text(screen.score_readout, frame) - 999,
-            "repeats": read_text(repeats, frame),
+            "score": screen.score_readout.read(frame),
+            "repeats": repeats.read(frame),
             "cursor": np.argwhere(glyphs >= minesweeper._CURSOR)[0],
             "field": glyphs % minesweeper._CURSOR - minesweeper._GLYPH,
         }

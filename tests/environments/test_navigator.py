@@ -9,18 +9,18 @@ import pytest
 from popgym_arcade import experts
 from popgym_arcade.environments import navigator
 from popgym_arcade.environments.navigator import Navigator
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 
 def reader(env: Navigator) -> contract.Reader:
-    screen, grid = env._screen
+    screen, grid = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
-        glyphs = read_grid(grid, frame)
+        glyphs = grid.read(frame)
         cells = glyphs % navigator._AGENT
         return {
-            "score": read_text(screen.score_readout, frame) - 999,
+            "score": screen.score_readout.read(frame),
             "agent": np.argwhere(glyphs >= navigator._AGENT)[0],
             "treasure": cells == navigator._TREASURE,
             "tnt": cells == navigator._TNT,

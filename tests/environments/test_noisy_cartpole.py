@@ -8,15 +8,15 @@ import scipy.stats
 
 from popgym_arcade.environments.cartpole import ANGULAR_VELOCITY, CartPole
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
-from popgym_arcade.testing import Decoder, Near, Resampler, read_text
+from popgym_arcade.testing import Decoder, Near, Resampler
 from tests.environments import contract
 from tests.environments.test_cartpole import read_stage, reader
 
 
 def decoder(env: NoisyCartPole) -> Decoder:
     def decode(frame: np.ndarray) -> dict[str, Any]:
-        values, within = read_stage(env._stage, frame)
-        return {"score": read_text(env._stage.screen.score_readout, frame) - 999, "physics": Near(values, within)}
+        values, within = read_stage(env.layout, frame)
+        return {"score": env.layout.screen.score_readout.read(frame), "physics": Near(values, within)}
 
     return decode
 

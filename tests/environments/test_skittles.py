@@ -9,23 +9,23 @@ import pytest
 from popgym_arcade import experts
 from popgym_arcade.environments import skittles
 from popgym_arcade.environments.skittles import NONE, SIDE, Skittles
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 LANES = {"Easy": range(1, 9), "Medium": range(2, 9), "Hard": range(2, 8)}
 
 
 def reader(env: Skittles) -> contract.Reader:
-    screen, lane = env._screen
+    screen, lane = env.layout
 
     def read(frame: np.ndarray) -> dict[str, Any]:
-        glyphs = read_grid(lane, frame)
+        glyphs = lane.read(frame)
         enemies = glyphs >= skittles._ENEMY
         assert np.all(enemies.sum(1) <= 1)
         player = np.argwhere(glyphs % skittles._ENEMY == skittles._PLAYER)
         assert len(player) == 1 and player[0, 0] == SIDE - 1
         return {
-            "score": read_text(screen.score_readout, frame) - 999,
+            "score": screen.score_readout.read(frame),
             "player": player[0, 1] + env.first,
             "enemies": np.where(enemies.any(1), enemies.argmax(1) + env.first, NONE),
         }
@@ -104,12 +104,12 @@ def test_newcomers_and_masks(difficulty: str) -> None:
 
 def test_pomdp_shows_what_is_seen() -> None:
     env = Skittles(partial_obs=True)
-    lane = env._screen[1]
+    lane = env.layout[1]
     state = env.reset(jax.random.key(0))[1]
     state = state.replace(enemies=jnp.arange(SIDE, dtype=jnp.int32) % env.width + env.first, player=jnp.int32(5))
     for seed in range(20):
         seen = np.random.default_rng(seed).random(SIDE) < 0.5
-        glyphs = read_grid(lane, np.asarray(env.get_obs(state.replace(seen=jnp.asarray(seen)))))
+        glyphs = lane.read(np.asarray(env.get_obs(state.replace(seen=jnp.asarray(seen)))))
         assert np.array_equal((glyphs >= skittles._ENEMY).any(1), seen)
         assert glyphs[9, 5 - env.first] == skittles._PLAYER
 

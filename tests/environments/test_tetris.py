@@ -9,7 +9,7 @@ import pytest
 from popgym_arcade import experts
 from popgym_arcade.environments import tetris
 from popgym_arcade.environments.tetris import COLS, PIECES, ROWS, Tetris
-from popgym_arcade.testing import Decoder, Resampler, read_grid, read_text
+from popgym_arcade.testing import Decoder, Resampler
 from tests.environments import contract
 
 # Second description of the pieces: the cells (row, col) of each orientation in the box, in the order I, O, T, S, Z, J, L.
@@ -44,7 +44,7 @@ def cells_of(piece: int, orientation: int, row: int, col: int) -> set[tuple[int,
 
 
 def reader(env: Tetris) -> contract.Reader:
-    stage = env._stage
+    stage = env.layout
     placements: dict[frozenset[Any], Any] = {
         frozenset(cells_of(piece, orientation, row, col)): (orientation, (row, col))
         for piece in range(PIECES)
@@ -54,22 +54,22 @@ def reader(env: Tetris) -> contract.Reader:
     }
 
     def read(frame: np.ndarray) -> dict[str, Any]:
-        glyphs = read_grid(stage.board, frame)
+        glyphs = stage.board.read(frame)
         falling = glyphs >= tetris._PIECE
         pieces = set((glyphs[falling] - tetris._PIECE) % PIECES)
         assert len(pieces) == 1
         orientation, corner = placements[frozenset(map(tuple, np.argwhere(falling).tolist()))]
-        bag = read_grid(stage.bag, frame)[:, 0]
+        bag = stage.bag.read(frame)[:, 0]
         assert np.array_equal(bag % PIECES, np.arange(PIECES))
         return {
-            "score": read_text(stage.screen.score_readout, frame) - 999,
+            "score": stage.screen.score_readout.read(frame),
             "board": (glyphs == tetris._BLOCK) | (glyphs >= tetris._OVERLAP),
             "piece": pieces.pop(),
             "orientation": orientation,
             "corner": np.array(corner),
-            "previews": read_grid(stage.previews, frame)[:, 0],
+            "previews": stage.previews.read(frame)[:, 0],
             "bag": bag >= PIECES,
-            "lines": 10 - read_text(stage.lines, frame),
+            "lines": 10 - stage.lines.read(frame),
         }
 
     return read

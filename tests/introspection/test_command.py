@@ -74,7 +74,7 @@ def test_gap(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "not counted: 4 results on views that runs were not trained on" in out
     assert "a memory bias needs runs" in out and "NavigatorEasy, gru, observability gap" in out
     rows = table("gap.csv")
-    assert [row["game"] for row in rows] == ["NavigatorEasy"]
+    assert [row["env_id"] for row in rows] == ["NavigatorEasy"]
     assert float(rows[0]["difference"]) == pytest.approx(0.4)
     assert cli.main(["introspect", "gap", "runs/a"]) == 1
     assert "there is nothing to compare" in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_report(capsys: pytest.CaptureFixture[str]) -> None:
         (["saliency"], "required: RUN"),
         (["density", "nowhere"], "there is no run in nowhere"),
         (["saliency", "nowhere", "--target", "som"], "unknown target 'som'; did you mean sum or chosen?"),
-        (["saliency", "nowhere", "--target", "7"], "target must be an action from 0 to 4, got 7"),
+        (["saliency", "nowhere", "--target", "7"], "must be from 0 to 4, got 7"),
         (["saliency", "RUN", "--steps", "0"], "must be at least 1, got 0"),
         (["density", "nowhere", "-o", "density.jpg"], "must end in .png, .pdf, .svg"),
         (["density", "nowhere", "-o", "/dev/null/density.png"], "/dev/null/density.png"),

@@ -10,6 +10,7 @@ import pytest
 
 from popgym_arcade import files
 from popgym_arcade.introspection import contamination, density, figures, gap
+from popgym_arcade.introspection.tables import Table
 
 CONFIG = {"ENV_NAME": "NavigatorEasy", "PARTIAL": True, "MEMORY_TYPE": "LRU", "SEED": 0}
 RANDOM = np.random.default_rng(0)
@@ -44,8 +45,8 @@ def test_other_figures(tmp_path: pathlib.Path) -> None:
         figures.save(figures.density_figure(*alone, "one episode"), tmp_path / "d1.png")
         matrix = np.triu(RANDOM.random((6, 6)))
         noise = contamination.Contamination(np.arange(6), matrix, matrix, np.ones(6), 0.5)
-        lagged = density.spread([np.ones((2, 6))]), density.spread([np.ones((2, 6))])
-        figures.save(figures.contamination_figure(noise, {"noise": lagged}, "x"), tmp_path / "c.svg")
+        effect = contamination.Effect(density.spread([np.ones((2, 6))]), density.spread([np.ones((2, 6))]), 2.0)
+        figures.save(figures.contamination_figure(noise, {"noise": effect}, "x"), tmp_path / "c.svg")
         difference = gap.Difference("A", "gru", 0.1, 0.05, 0.5, 0.4, (1, 1))
         for gaps, biases in (([difference], []), ([], [difference]), ([difference], [difference])):
             figures.save(figures.gap_figure(gaps, biases), tmp_path / "g.pdf")
@@ -53,7 +54,7 @@ def test_other_figures(tmp_path: pathlib.Path) -> None:
 
 
 def test_bad_input(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match=r"must end in .png, .pdf, .svg, got 'maps.pgn'; did you mean .png\?"):
+    with pytest.raises(ValueError, match=r"must end in .png, .pdf, .svg, got 'maps.pgn'"):
         figures.vis_fn(MAPS[:2], FRAMES[:2], CONFIG, "maps.pgn")
     with pytest.raises(ValueError, match=r"as many as the 3 of obs_seq, got \[1, 2\]"):
         figures.vis_fn(MAPS[:2], FRAMES[:3], CONFIG, tmp_path / "maps.png")
@@ -78,7 +79,7 @@ def test_files_are_written_whole(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
 
 
 def test_tables(tmp_path: pathlib.Path) -> None:
-    figures.write_table(tmp_path / "t.csv", ("a", "b"), [(1, np.float32(0.5)), ("x,y", 1 / 3)])
+    Table(("a", "b"), [(1, np.float32(0.5)), ("x,y", 1 / 3)]).save(tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == 'a,b\n1,0.5\n"x,y",0.333333\n'
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade.arguments import SEEDS
-from popgym_arcade.environment import FIRE, NOTHING
+from popgym_arcade.checks import SEEDS
+from popgym_arcade.environment import NO_OP, Action
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
 from popgym_arcade.play.display import Command, Key
@@ -121,7 +121,7 @@ def test_a_game_that_runs(monkeypatch: pytest.MonkeyPatch, running: Session, tmp
     ]
     script, _ = play(monkeypatch, running, entries, pace=10.0, log=log)
     log.close()
-    assert actions(tmp_path / "log") == [2, 2, 2, 3, 3, FIRE, 2]
+    assert actions(tmp_path / "log") == [2, 2, 2, 3, 3, Action.FIRE, 2]
     assert script.now == pytest.approx(0.6)
     assert "begins" in script.pages[0].lines[1]
 
@@ -157,7 +157,7 @@ def test_where_releases_are_not_seen_only_presses_count(
     log = logs.Writer(tmp_path / "log", running)
     play(monkeypatch, running, [LEFT, TICK, LEFT, TICK, TICK], pace=10.0, log=log)
     log.close()
-    assert actions(tmp_path / "log") == [2, FIRE, 2, FIRE]
+    assert actions(tmp_path / "log") == [2, Action.FIRE, 2, Action.FIRE]
 
 
 RUNNING = [env_id for env_id in popgym_arcade.registered_envs if popgym_arcade.make(env_id)[0].steps_per_second is not None]
@@ -171,7 +171,7 @@ def test_idleness_is_an_action_without_effect(env_id: str) -> None:
     state = env.initial_state(jax.random.key(0), params)
     for number in range(3):
         key = jax.random.key(number)
-        idle, nothing = (transition(key, state, jnp.int32(action), params) for action in (env.idle_action, NOTHING))
+        idle, nothing = (transition(key, state, jnp.int32(action), params) for action in (env.idle_action, NO_OP))
         jax.tree.map(np.testing.assert_array_equal, idle, nothing)
         state = idle[0]
 

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from popgym_arcade.arguments import SEEDS
+from popgym_arcade.checks import SEEDS
 from popgym_arcade.play.session import Session
 
 

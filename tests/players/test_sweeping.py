@@ -9,7 +9,7 @@ import pytest
 
 import popgym_arcade
 from popgym_arcade import players
-from popgym_arcade.environment import FIRE
+from popgym_arcade.environment import Action
 from popgym_arcade.environments import minesweeper
 from popgym_arcade.environments.minesweeper import COVERED, MineSweeperGlimpse
 from popgym_arcade.players.sweeping import mine_chances
@@ -60,12 +60,12 @@ def test_it_stops_where_a_guess_does_not_pay() -> None:
     last[0, 1] = True
     chances = mine_chances(jnp.where(last, COVERED, numbers), 3)
     np.testing.assert_allclose(chances[last], [0.5, 0.5, 1, 1])
-    assert action(last) != FIRE
+    assert action(last) != Action.FIRE
     # With less to lose it guesses: where one number is seen, 2, the cell under the cursor is a mine in one case of ten.
     first = np.ones((4, 4), bool)
     first[1, 3] = False
     assert mine_chances(jnp.where(first, COVERED, numbers), 3)[0, 0] == pytest.approx(0.1)
-    assert action(first) == FIRE
+    assert action(first) == Action.FIRE
 
 
 def test_it_plays_well_in_both_views() -> None:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade import registration
+from popgym_arcade import checks, registration
 from popgym_arcade.environment import Environment, Params
 
 try:
@@ -213,17 +213,14 @@ class ArcadeVectorEnv(_Specified, VectorEnv[Any, Any, Any]):  # pyright: ignore[
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         arrays: str = "numpy",
     ) -> None:
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer):
-            raise TypeError(f"num_envs must be an int, got {num_envs!r}")
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        num_envs = checks.integer("num_envs", num_envs, 1)
         self.game, _ = registration.make(env_id, partial_obs=partial_obs, obs_size=obs_size)
         """The environment inside."""
         self.params = _checked_params(self.game, params)
         """The parameters of the game."""
         self.state: Any = None
         """The states of the games, every leaf with a leading axis num_envs; None before `reset`."""
-        self.num_envs = int(num_envs)
+        self.num_envs = num_envs
         self.render_mode = _checked_render_mode(render_mode)
         self.metadata = {**_metadata(self.game), "autoreset_mode": _checked_mode(autoreset_mode)}
         self.single_observation_space, self.single_action_space = _spaces(self.game)
@@ -550,11 +547,7 @@ def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
 def _checked_limit(steps: int | None) -> np.int32:
     if steps is None:
         return _NO_LIMIT
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
-        raise TypeError(f"max_episode_steps must be None or an int, got {steps!r}")
-    if steps < 1:
-        raise ValueError(f"max_episode_steps must be at least 1, got {steps}")
-    return np.int32(min(steps, _NO_LIMIT))
+    return np.int32(min(checks.integer("max_episode_steps", steps, 1), _NO_LIMIT))
 
 
 def _checked_params(game: Environment[Any, Any], params: Params | Mapping[str, Any] | None) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from popgym_arcade import checks
 from popgym_arcade.environment import Environment
 
 Metrics = dict[str, jax.Array]
@@ -132,12 +133,13 @@ class Algorithm(abc.ABC, Generic[L]):
         """Check the hyperparameters.
 
         Raises:
+            TypeError: if one has the wrong type.
             ValueError: if one is out of range.
         """
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not abs(value) <= _LARGEST:
-                raise ValueError(f"{field.name} must be a number of 32 bits, got {value}")
+        checks.fields(self)
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and not abs(value) <= _LARGEST:
+                raise ValueError(f"{name} must be a number of 32 bits, got {value}")
         check_counts(self, "total_timesteps", "num_envs", "num_steps", "epochs", "minibatches")
         check_fractions(self, "gamma")
         if not self.max_grad_norm > 0:
@@ -199,13 +201,11 @@ def has_memory(network: Network) -> bool:
 def check_fractions(algorithm: Algorithm[Any], *names: str) -> None:
     """Raise a ValueError if a hyperparameter is not from 0 to 1."""
     for name in names:
-        if not 0 <= getattr(algorithm, name) <= 1:
-            raise ValueError(f"{name} must be from 0 to 1, got {getattr(algorithm, name)}")
+        checks.in_range(name, getattr(algorithm, name), 0, 1)
 
 
 def check_counts(settings: Any, *names: str) -> None:
-    """Raise a ValueError if a setting is neither None nor positive and countable in 32 bits, as JAX counts."""
+    """Raise a ValueError if a setting is neither None nor a count of 32 bits, at least 1."""
     for name in names:
-        value = getattr(settings, name)
-        if value is not None and not 0 < value <= _LARGEST_COUNT:
-            raise ValueError(f"{name} must be positive, and at most {_LARGEST_COUNT}, got {value}")
+        if getattr(settings, name) is not None:
+            checks.in_range(name, getattr(settings, name), 1, _LARGEST_COUNT)

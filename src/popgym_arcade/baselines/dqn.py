@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from popgym_arcade import checks
 from popgym_arcade.baselines import replay
 from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task, check_counts, has_memory
 from popgym_arcade.baselines.collect import Actors, collect, episode_metrics, init_actors
@@ -57,8 +58,7 @@ class DQN(QLearning[DQNLearner]):
         if self.replay_size < self.steps_per_update:
             least = f"the {self.steps_per_update} steps of an update"
             raise ValueError(f"replay_size must be at least {least}, got {self.replay_size}")
-        if self.target_interval < 0:
-            raise ValueError(f"target_interval must not be negative, got {self.target_interval}")
+        checks.in_range("target_interval", self.target_interval, 0)
 
     def check(self, network: Network, shard: Shard) -> None:
         """Check that the hyperparameters fit the network and the devices."""

@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    FIRE,
-    LEFT,
+from popgym_arcade.environments import card_table
+from popgym_arcade.game import (
     LEVELS,
-    RIGHT,
+    Action,
     Environment,
     Glimpse,
     Params,
@@ -21,9 +19,9 @@ from popgym_arcade.environment import (
     Transition,
     percent,
     pytree,
+    sampling,
     start_fields,
 )
-from popgym_arcade.environments import card_table
 
 SUITS = 4
 
@@ -112,9 +110,9 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
     ) -> Transition[AutoEncodeState]:
         """Watch, or play."""
         playing = state.watched == self.cards
-        named = playing & (action == FIRE)
+        named = playing & (action == Action.FIRE)
         correct = named & (state.choice == card_table.card_at(state.deck, self.cards - 1 - state.played))
-        turn = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
+        turn = (action == Action.RIGHT).astype(jnp.int32) - (action == Action.LEFT)
         played = state.played + named
         right = state.right + correct
 
@@ -141,7 +139,7 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
 
     def draw(self, state: AutoEncodeState) -> jax.Array:
         """Show the table."""
-        table = self._table
+        table = self.layout
         seen = self.glimpse(state)
         history = seen.history - card_table.NONE + SUITS * seen.crossed
         return table.screen.render(
@@ -154,8 +152,9 @@ class AutoEncode(Environment[AutoEncodeState, AutoEncodeParams]):
     def expert_action(self, key: jax.Array, state: AutoEncodeState, params: AutoEncodeParams) -> jax.Array:
         """Turn to the right suit the shorter way and fire."""
         ahead = (card_table.card_at(state.deck, self.cards - 1 - state.played) - state.choice) % SUITS
-        return jnp.asarray(np.array([FIRE, RIGHT, RIGHT, LEFT], np.int32))[ahead]
+        return jnp.asarray(np.array([Action.FIRE, Action.RIGHT, Action.RIGHT, Action.LEFT], np.int32))[ahead]
 
     @functools.cached_property
-    def _table(self) -> card_table.Table:
+    def layout(self) -> card_table.Table:
+        """The screen of this view, laid out once."""
         return card_table.Table(self.obs_size, type(self).__name__, self.cards, SUITS, "DEALT", "NAME")

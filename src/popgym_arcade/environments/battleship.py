@@ -9,21 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    FIRE,
+from popgym_arcade.environments import board
+from popgym_arcade.game import (
     LEVELS,
+    Action,
     Environment,
     Glimpse,
+    Grid,
     Params,
+    Readout,
+    Screen,
     State,
     Transition,
+    palette,
     percent,
     pytree,
+    sampling,
+    shapes,
     start_fields,
 )
-from popgym_arcade.environments import board
-from popgym_arcade.graphics import Grid, Readout, Screen, palette, shapes
 
 SHIPS = (4, 3, 3, 2)
 SEA, MISS, HIT = range(3)
@@ -143,7 +147,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
     ) -> Transition[BattleShipState]:
         """Move or shoot."""
         cursor = board.move(state.cursor, action, self.side)
-        fire = action == FIRE
+        fire = action == Action.FIRE
         repeated = fire & board.look_up(state.shots, cursor)
         hit = fire & ~repeated & board.look_up(state.ships, cursor)
         missed = fire & ~repeated & ~hit
@@ -165,7 +169,7 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
 
     def draw(self, state: BattleShipState) -> jax.Array:
         """Show the board."""
-        screen, grid, wasted = self._screen
+        screen, grid, wasted = self.layout
         seen = self.glimpse(state)
         shots = [] if self.partial_obs else [grid.fill(seen.marks)]
         cursor = grid.stamp(seen.cursor, _CURSOR + board.look_up(seen.marks, seen.cursor))
@@ -177,7 +181,8 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
         return board.walk_and_fire(state.cursor, jnp.where(state.ships & ~state.shots, distances, 4 * self.side))
 
     @functools.cached_property
-    def _screen(self) -> tuple[Screen, Grid, Readout]:
+    def layout(self) -> tuple[Screen, Grid, Readout]:
+        """The screen of this view, laid out once."""
         screen = Screen(self.obs_size, type(self).__name__)
         grid = screen.board(self.side, _glyphs, fillable=_CURSOR)
         return screen, grid, board.allowance_readout(screen, self.max_wasted)

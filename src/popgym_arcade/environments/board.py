@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.environment import DOWN, FIRE, LEFT, RIGHT, UP
-from popgym_arcade.graphics import Readout, Screen, palette, shapes
+from popgym_arcade.game import Action, Readout, Screen, palette, shapes
 
 
 def move(position: jax.Array, action: jax.Array, side: int) -> jax.Array:
     """Move a position, int32[2] of (row, col), as the arrows say; the board's edge stops it."""
-    row = (action == DOWN).astype(jnp.int32) - (action == UP)
-    col = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
+    row = (action == Action.DOWN).astype(jnp.int32) - (action == Action.UP)
+    col = (action == Action.RIGHT).astype(jnp.int32) - (action == Action.LEFT)
     return jnp.clip(position + jnp.stack([row, col]), 0, side - 1)
 
 
@@ -48,9 +47,9 @@ def walk_and_fire(position: jax.Array, costs: jax.Array) -> jax.Array:
     Costs are int32[side, side].
     """
     row, col = jnp.divmod(jnp.argmin(costs), len(costs))
-    vertical = jnp.where(row < position[0], UP, DOWN)
-    horizontal = jnp.where(col < position[1], LEFT, RIGHT)
-    action = jnp.where(row != position[0], vertical, jnp.where(col != position[1], horizontal, FIRE))
+    vertical = jnp.where(row < position[0], Action.UP, Action.DOWN)
+    horizontal = jnp.where(col < position[1], Action.LEFT, Action.RIGHT)
+    action = jnp.where(row != position[0], vertical, jnp.where(col != position[1], horizontal, Action.FIRE))
     return action.astype(jnp.int32)
 
 

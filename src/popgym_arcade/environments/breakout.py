@@ -9,22 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    FIRE,
-    LEFT,
+from popgym_arcade.game import (
     LEVELS,
-    RIGHT,
+    Action,
     Environment,
     Glimpse,
+    Grid,
     Params,
+    Screen,
     State,
     Transition,
+    palette,
     percent,
     pytree,
+    sampling,
+    shapes,
     start_fields,
 )
-from popgym_arcade.graphics import Grid, Screen, palette, shapes
 
 ROWS, COLS = 20, 10
 WALL_ROWS = 6
@@ -151,7 +152,7 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
         """Move the paddle, let the ball fly."""
         row, col = state.ball
         down, right = state.direction
-        step = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
+        step = (action == Action.RIGHT).astype(jnp.int32) - (action == Action.LEFT)
         paddle = jnp.clip(state.paddle + jnp.where(down > 0, step, 0), 0, COLS - self.paddle_width)
 
         right = jnp.where((col + right < 0) | (col + right >= COLS), -right, right)
@@ -191,7 +192,7 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
 
     def draw(self, state: BreakoutState) -> jax.Array:
         """Show the court."""
-        screen, grid = self._screen
+        screen, grid = self.layout
         seen = self.glimpse(state)
         colours = np.arange(_BRICK, _BRICK + WALL_ROWS, dtype=np.int32)[:, None]
         wall = jnp.where(seen.bricks, colours, _AIR)
@@ -212,10 +213,11 @@ class Breakout(Environment[BreakoutState, BreakoutParams]):
     def expert_action(self, key: jax.Array, state: BreakoutState, params: BreakoutParams) -> jax.Array:
         """Keep the middle of the paddle under the falling ball, which never moves sideways faster than the paddle."""
         ahead = state.ball[1] - (state.paddle + self.paddle_width // 2)
-        return jnp.where(ahead < 0, LEFT, jnp.where(ahead > 0, RIGHT, FIRE)).astype(jnp.int32)
+        return jnp.where(ahead < 0, Action.LEFT, jnp.where(ahead > 0, Action.RIGHT, Action.FIRE)).astype(jnp.int32)
 
     @functools.cached_property
-    def _screen(self) -> tuple[Screen, Grid]:
+    def layout(self) -> tuple[Screen, Grid]:
+        """The screen of this view, laid out once."""
         screen = Screen(self.obs_size, type(self).__name__)
         top, left, height, width = screen.fit(ROWS, COLS, aspect=3)
         screen.field[:] = palette.EDGE

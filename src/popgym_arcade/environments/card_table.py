@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.graphics import Grid, Layer, Readout, Screen, font, palette, shapes
+from popgym_arcade.game import Grid, Layer, Readout, Screen, font, palette, shapes
 
 CARDS = {"Easy": 26, "Medium": 52, "Hard": 78}
 NONE = -1

@@ -8,20 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade.environment import (
-    LEFT,
+from popgym_arcade.game import (
     LEVELS,
-    RIGHT,
+    Action,
     Environment,
+    Gauge,
     Glimpse,
     Params,
+    Rod,
+    Screen,
+    Slider,
     State,
     Transition,
+    palette,
     pytree,
+    shapes,
     start_fields,
     survival,
 )
-from popgym_arcade.graphics import Gauge, Rod, Screen, Slider, palette, shapes
 
 POSITION, VELOCITY, ANGLE, ANGULAR_VELOCITY = range(4)
 MAX_SPEED = 5.0
@@ -143,14 +147,15 @@ class CartPole(Environment[CartPoleState, CartPoleParams]):
 
     def draw(self, state: CartPoleState) -> jax.Array:
         """Show cart, pole and arrows."""
-        return self._stage.render(state, *self._shown(state))
+        return self.layout.render(state, *self._shown(state))
 
     def expert_action(self, key: jax.Array, state: CartPoleState, params: CartPoleParams) -> jax.Array:
         """Balance by feedback of all four numbers."""
         return balance(state.physics)
 
     @functools.cached_property
-    def _stage(self) -> "Stage":
+    def layout(self) -> "Stage":
+        """The screen of this view, laid out once."""
         return Stage(self.obs_size, type(self).__name__)
 
 
@@ -162,7 +167,7 @@ def start_physics(key: jax.Array) -> jax.Array:
 def push(physics: jax.Array, action: jax.Array, params: CartPoleParams) -> jax.Array:
     """Move the four numbers, float32[4], on by one step."""
     _, velocity, angle, spin = physics
-    force = params.force * ((action == RIGHT).astype(jnp.float32) - (action == LEFT))
+    force = params.force * ((action == Action.RIGHT).astype(jnp.float32) - (action == Action.LEFT))
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     mass = params.cart_mass + params.pole_mass
     swing = (force + params.pole_mass * params.half_length * spin**2 * sine) / mass
@@ -182,7 +187,7 @@ def judge(physics: jax.Array, time: jax.Array, params: CartPoleParams) -> tuple[
 def balance(physics: jax.Array) -> jax.Array:
     """Return the push, int32[], of a controller that keeps the pole up and the cart near the middle."""
     lean = physics @ jnp.asarray(_GAINS)
-    return jnp.where(lean > 0, RIGHT, LEFT).astype(jnp.int32)
+    return jnp.where(lean > 0, Action.RIGHT, Action.LEFT).astype(jnp.int32)
 
 
 def glimpse_stage(state: State, physics: jax.Array, whole: jax.Array) -> CartPoleGlimpse:

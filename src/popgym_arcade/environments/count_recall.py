@@ -8,23 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    DOWN,
-    FIRE,
+from popgym_arcade.environments import card_table
+from popgym_arcade.game import (
     LEVELS,
-    UP,
+    Action,
     Environment,
     Glimpse,
     Params,
+    Readout,
     State,
     Transition,
+    palette,
     percent,
     pytree,
+    sampling,
     start_fields,
 )
-from popgym_arcade.environments import card_table
-from popgym_arcade.graphics import Readout, palette
 
 
 @pytree
@@ -119,9 +118,9 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
         self, key: jax.Array, state: CountRecallState, action: jax.Array, params: CountRecallParams
     ) -> Transition[CountRecallState]:
         """Count or answer."""
-        fire = action == FIRE
+        fire = action == Action.FIRE
         correct = fire & (state.counter == answer(state))
-        change = (action == UP).astype(jnp.int32) - (action == DOWN)
+        change = (action == Action.UP).astype(jnp.int32) - (action == Action.DOWN)
         turn = state.turn + fire
         right = state.right + correct
 
@@ -146,7 +145,7 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
 
     def draw(self, state: CountRecallState) -> jax.Array:
         """Show the table."""
-        table, counter = self._table
+        table, counter = self.layout
         seen = self.glimpse(state)
         return table.screen.render(
             table.screen.score(seen.score),
@@ -159,11 +158,12 @@ class CountRecall(Environment[CountRecallState, CountRecallParams]):
     def expert_action(self, key: jax.Array, state: CountRecallState, params: CountRecallParams) -> jax.Array:
         """Set the counter to the answer and fire."""
         wanted = answer(state)
-        action = jnp.where(state.counter < wanted, UP, jnp.where(state.counter > wanted, DOWN, FIRE))
+        action = jnp.where(state.counter < wanted, Action.UP, jnp.where(state.counter > wanted, Action.DOWN, Action.FIRE))
         return action.astype(jnp.int32)
 
     @functools.cached_property
-    def _table(self) -> tuple[card_table.Table, Readout]:
+    def layout(self) -> tuple[card_table.Table, Readout]:
+        """The screen of this view, laid out once."""
         table = card_table.Table(self.obs_size, type(self).__name__, self.cards, self.suits, "DEALT", "ASKED")
         return table, table.middle_readout([f"{count:2d}" for count in range(self.cards + 1)], palette.YELLOW)
 

@@ -9,21 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    FIRE,
+from popgym_arcade.environments import board
+from popgym_arcade.game import (
     LEVELS,
+    Action,
     Environment,
     Glimpse,
+    Grid,
     Params,
+    Readout,
+    Screen,
     State,
     Transition,
+    font,
+    palette,
     percent,
     pytree,
+    sampling,
+    shapes,
     start_fields,
 )
-from popgym_arcade.environments import board
-from popgym_arcade.graphics import Grid, Readout, Screen, font, palette, shapes
 
 MINE = 9  # in `MineSweeperState.field`, where the numbers of neighbours go to 8
 COVERED = -1  # in `MineSweeperGlimpse.field`
@@ -144,7 +149,7 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
         """Move or uncover."""
         cursor = board.move(state.cursor, action, self.side)
         here = board.at(cursor, self.side)
-        fire = action == FIRE
+        fire = action == Action.FIRE
 
         mines = state.field == MINE
         spared = fire & jnp.any(mines & here) & ~jnp.any(state.uncovered)
@@ -170,7 +175,7 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
 
     def draw(self, state: MineSweeperState) -> jax.Array:
         """Show the board."""
-        screen, grid, repeats = self._screen
+        screen, grid, repeats = self.layout
         seen = self.glimpse(state)
         numbers = [] if self.partial_obs else [grid.fill(_GLYPH + seen.field)]
         cursor = grid.stamp(seen.cursor, _CURSOR + _GLYPH + board.look_up(seen.field, seen.cursor))
@@ -184,7 +189,8 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
         return board.walk_and_fire(state.cursor, jnp.where(left, order, self.side**2))
 
     @functools.cached_property
-    def _screen(self) -> tuple[Screen, Grid, Readout]:
+    def layout(self) -> tuple[Screen, Grid, Readout]:
+        """The screen of this view, laid out once."""
         screen = Screen(self.obs_size, type(self).__name__)
         grid = screen.board(self.side, _glyphs, fillable=_CURSOR)
         return screen, grid, board.allowance_readout(screen, self.max_repeats)

@@ -9,25 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    DOWN,
-    FIRE,
-    LEFT,
+from popgym_arcade.environments import board
+from popgym_arcade.game import (
     LEVELS,
-    RIGHT,
-    UP,
+    Action,
     Environment,
     Glimpse,
+    Grid,
     Params,
+    Screen,
     State,
     Transition,
+    palette,
     percent,
     pytree,
+    sampling,
+    shapes,
     start_fields,
 )
-from popgym_arcade.environments import board
-from popgym_arcade.graphics import Grid, Screen, palette, shapes
 
 BLOCKS = 7
 _EMPTY, _TREASURE, _TNT = range(3)
@@ -131,7 +130,7 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         """Move or fire."""
         agent = board.move(state.agent, action, self.side)
         dead = board.look_up(state.tnt, agent)
-        won = (action == FIRE) & jnp.all(agent == state.treasure)
+        won = (action == Action.FIRE) & jnp.all(agent == state.treasure)
         ended = dead | won
         last = jnp.where(won, params.treasure_reward, jnp.where(dead, params.tnt_reward, 0.0)).astype(jnp.float32)
         steps = state.time + ~ended  # those that cost
@@ -147,7 +146,7 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
 
     def draw(self, state: NavigatorState) -> jax.Array:
         """Show the board."""
-        screen, grid = self._screen
+        screen, grid = self.layout
         seen = self.glimpse(state)
         cells = jnp.where(seen.tnt, _TNT, jnp.where(seen.treasure, _TREASURE, _EMPTY))
         agent = grid.stamp(seen.agent, _AGENT + board.look_up(cells, seen.agent))
@@ -155,10 +154,13 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
 
     def expert_action(self, key: jax.Array, state: NavigatorState, params: NavigatorParams) -> jax.Array:
         """Take a shortest way to the treasure."""
-        ahead = [board.move(state.agent, jnp.asarray(action), self.side) for action in (UP, DOWN, LEFT, RIGHT)]
+        ahead = [
+            board.move(state.agent, jnp.asarray(action), self.side)
+            for action in (Action.UP, Action.DOWN, Action.LEFT, Action.RIGHT)
+        ]
         distances = self._distances(state)
         nearest = jnp.argmin(jnp.stack([board.look_up(distances, position) for position in ahead]))
-        return jnp.where(jnp.all(state.agent == state.treasure), FIRE, nearest).astype(jnp.int32)
+        return jnp.where(jnp.all(state.agent == state.treasure), Action.FIRE, nearest).astype(jnp.int32)
 
     def best_return(self, state: NavigatorState, params: NavigatorParams) -> jax.Array:
         """1 minus the price of the shortest way."""
@@ -181,7 +183,8 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
         return jax.lax.while_loop(spreads, lambda carry: (carry[1], spread(carry[1])), (start, spread(start)))[0]
 
     @functools.cached_property
-    def _screen(self) -> tuple[Screen, Grid]:
+    def layout(self) -> tuple[Screen, Grid]:
+        """The screen of this view, laid out once."""
         screen = Screen(self.obs_size, type(self).__name__)
         return screen, screen.board(self.side, _glyphs, fillable=_AGENT)
 

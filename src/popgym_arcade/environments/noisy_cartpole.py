@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.environment import LEVELS, Environment, Transition, pytree, start_fields
 from popgym_arcade.environments import cartpole
 from popgym_arcade.environments.cartpole import CartPole, CartPoleGlimpse, CartPoleParams, CartPoleState
+from popgym_arcade.game import LEVELS, Environment, Transition, pytree, start_fields
 
 
 @pytree
@@ -78,12 +78,13 @@ class NoisyCartPole(Environment[NoisyCartPoleState, CartPoleParams]):
 
     def draw(self, state: NoisyCartPoleState) -> jax.Array:
         """Show the truth, or what the sensors say."""
-        return self._stage.render(state, *self._shown(state))
+        return self.layout.render(state, *self._shown(state))
 
     def expert_action(self, key: jax.Array, state: NoisyCartPoleState, params: CartPoleParams) -> jax.Array:
         """Balance by feedback of the four numbers without noise."""
         return cartpole.balance(state.physics)
 
     @functools.cached_property
-    def _stage(self) -> cartpole.Stage:
+    def layout(self) -> cartpole.Stage:
+        """The screen of this view, laid out once."""
         return cartpole.Stage(self.obs_size, type(self).__name__)

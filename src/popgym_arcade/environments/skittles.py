@@ -8,23 +8,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    FIRE,
-    LEFT,
+from popgym_arcade.environments import board
+from popgym_arcade.game import (
     LEVELS,
-    RIGHT,
+    Action,
     Environment,
     Glimpse,
+    Grid,
     Params,
+    Screen,
     State,
     Transition,
+    palette,
     pytree,
+    sampling,
+    shapes,
     start_fields,
     survival,
 )
-from popgym_arcade.environments import board
-from popgym_arcade.graphics import Grid, Screen, palette, shapes
 
 SIDE = 10
 NONE = -1  # in the rows of `SkittlesState.enemies`
@@ -107,7 +108,7 @@ class Skittles(Environment[SkittlesState, Params]):
     ) -> Transition[SkittlesState]:
         """Move, and let the enemies fall."""
         bits = sampling.words(key, (2,))
-        step = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
+        step = (action == Action.RIGHT).astype(jnp.int32) - (action == Action.LEFT)
         player = jnp.clip(state.player + step, self.first, self.first + self.width - 1)
         newcomer = self.first + sampling.below(bits[0], self.width)
         enemies = jnp.concatenate([newcomer[None], state.enemies[:-1]])
@@ -123,7 +124,7 @@ class Skittles(Environment[SkittlesState, Params]):
 
     def draw(self, state: SkittlesState) -> jax.Array:
         """Show the lane."""
-        screen, lane = self._screen
+        screen, lane = self.layout
         seen = self.glimpse(state)
         cells = jnp.stack([np.arange(SIDE, dtype=np.int32), jnp.maximum(seen.enemies - self.first, 0)], 1)
         glyphs = jnp.where(seen.enemies != NONE, _ENEMY + _LANE, _LANE)
@@ -135,11 +136,12 @@ class Skittles(Environment[SkittlesState, Params]):
 
     def expert_action(self, key: jax.Array, state: SkittlesState, params: Params) -> jax.Array:
         """Step aside, towards the middle, if an enemy is right above."""
-        aside = jnp.where(state.player - self.first < self.width // 2, RIGHT, LEFT)
-        return jnp.where(state.enemies[-2] == state.player, aside, FIRE).astype(jnp.int32)
+        aside = jnp.where(state.player - self.first < self.width // 2, Action.RIGHT, Action.LEFT)
+        return jnp.where(state.enemies[-2] == state.player, aside, Action.FIRE).astype(jnp.int32)
 
     @functools.cached_property
-    def _screen(self) -> tuple[Screen, Grid]:
+    def layout(self) -> tuple[Screen, Grid]:
+        """The screen of this view, laid out once."""
         screen = Screen(self.obs_size, type(self).__name__)
         top, left, size, _ = screen.fit(SIDE, SIDE)
         gutter = palette.mix(palette.FIELD, palette.EDGE, 0.5)

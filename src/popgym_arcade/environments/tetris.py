@@ -10,23 +10,24 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from popgym_arcade import sampling
-from popgym_arcade.environment import (
-    DOWN,
-    LEFT,
+from popgym_arcade.game import (
     LEVELS,
-    RIGHT,
-    UP,
+    Action,
     Environment,
     Glimpse,
+    Grid,
     Params,
+    Screen,
     State,
     Transition,
+    font,
+    palette,
     percent,
     pytree,
+    sampling,
+    shapes,
     start_fields,
 )
-from popgym_arcade.graphics import Grid, Screen, font, palette, shapes
 
 ROWS, COLS = 20, 10
 LINES = 10
@@ -184,13 +185,13 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         def fits(piece: jax.Array, distance: int) -> jax.Array:
             return jnp.all(piece & below[distance : distance + _BOX] == 0)
 
-        turned = (state.orientation + (action == UP)) % jnp.asarray(ORIENTATIONS)[state.piece]
-        moved = col + (action == RIGHT) - (action == LEFT)
+        turned = (state.orientation + (action == Action.UP)) % jnp.asarray(ORIENTATIONS)[state.piece]
+        moved = col + (action == Action.RIGHT) - (action == Action.LEFT)
         free = fits(_lines_of(state.piece, turned, moved), 0)
         orientation, col = jnp.where(free, turned, state.orientation), jnp.where(free, moved, col)
         piece = _lines_of(state.piece, orientation, col)
 
-        wanted = self.fall + (action == DOWN)
+        wanted = self.fall + (action == Action.DOWN)
         falls, fallen = jnp.ones((), bool), jnp.zeros((), jnp.int32)
         for distance in range(1, self.fall + 2):
             falls &= fits(piece, distance) & (distance <= wanted)
@@ -233,7 +234,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
 
     def draw(self, state: TetrisState) -> jax.Array:
         """Show the board, and beside it what comes."""
-        stage = self._stage
+        stage = self.layout
         seen = self.glimpse(state)
         cells = seen.corner[None] + jnp.asarray(_CELLS)[seen.piece, seen.orientation]
         if self.partial_obs:
@@ -298,11 +299,12 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         by_row = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), (free, worth, *falls))
         _, outlooks = lax.scan(climb, (nothing, nothing, nothing), by_row, reverse=True)
         now = outlooks[state.corner[0], :, state.orientation, state.corner[1] + _WALL]
-        in_haste = np.arange(self.num_actions) == DOWN  # among equals
+        in_haste = np.arange(self.num_actions) == Action.DOWN  # among equals
         return jnp.argmax(2 * now + in_haste).astype(jnp.int32)
 
     @functools.cached_property
-    def _stage(self) -> "Stage":
+    def layout(self) -> "Stage":
+        """The screen of this view, laid out once."""
         return Stage(self.obs_size, type(self).__name__, self.previews)
 
 

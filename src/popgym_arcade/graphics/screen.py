@@ -42,6 +42,20 @@ class Grid:
         """Show `glyph`, int[], in the cell at `position`, int[2] of (row, col), over what was there."""
         return Stamp(self, position, glyph)
 
+    def read(self, frame: np.ndarray) -> np.ndarray:
+        """Return the glyph that each cell shows on a frame, uint8[obs_size, obs_size, 3]: int[rows, cols].
+
+        Raises:
+            ValueError: if a cell shows no glyph, or one that looks like another.
+        """
+        height, width = self.cell
+        box = frame[self.top : self.top + self.rows * height, self.left : self.left + self.cols * width]
+        cells = box.reshape(self.rows, height, self.cols, width, 3).swapaxes(1, 2)
+        alike = np.all(cells[:, :, None] == self.glyphs, axis=(3, 4, 5))
+        if not np.all(alike.sum(2) == 1):
+            raise ValueError("a cell of the frame shows no glyph of its grid, or several that look the same")
+        return alike.argmax(2)
+
     @property
     def cell(self) -> tuple[int, int]:
         """Height and width of a cell in pixels."""
@@ -50,15 +64,28 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Readout:
-    """A place on the screen that shows one of a list of texts."""
+    """A place on the screen that shows one of a list of texts, which are numbered one after the other."""
 
     grid: Grid
     ids: np.ndarray
     """uint8[number of texts, length of a text]"""
+    first: int
+    """The number of the first text."""
 
     def show(self, number: jax.Array) -> "Fill":
         """Show text `number`, int[]; the first or last one if there is no such text."""
-        return self.grid.fill(jnp.asarray(self.ids)[jnp.clip(number, 0, len(self.ids) - 1)][None])
+        return self.grid.fill(jnp.asarray(self.ids)[jnp.clip(number - self.first, 0, len(self.ids) - 1)][None])
+
+    def read(self, frame: np.ndarray) -> int:
+        """Return the number of the text that is shown on a frame, uint8[obs_size, obs_size, 3].
+
+        Raises:
+            ValueError: if it shows none of its texts, or one that stands for several numbers.
+        """
+        found = np.flatnonzero(np.all(self.ids == self.grid.read(frame)[0], axis=1))
+        if len(found) != 1:
+            raise ValueError("a readout shows none of its texts, or one that stands for several numbers")
+        return self.first + int(found[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +142,9 @@ class Screen:
         self.field[:] = palette.FIELD
         mask = font.text(title, self.font_height)
         shapes.stencil(self.background, palette.SKY, mask, top=obs_size - bar + margin)
-        self.score_readout = self.readout(margin, 2 * margin, [f"{score:+d}%" for score in range(-999, 1000)], palette.WHITE)
+        scores = range(-999, 1000)
+        texts = [f"{score:+d}%" for score in scores]
+        self.score_readout = self.readout(margin, 2 * margin, texts, palette.WHITE, first=scores[0])
 
     @property
     def field(self) -> np.ndarray:
@@ -157,15 +186,24 @@ class Screen:
         return top, left, height, width
 
     def readout(
-        self, top: int, left: int, texts: Sequence[str], colour: palette.Colour, height: int | None = None
+        self,
+        top: int,
+        left: int,
+        texts: Sequence[str],
+        colour: palette.Colour,
+        height: int | None = None,
+        first: int = 0,
     ) -> Readout:
-        """Reserve a place for one line of text, which shows one of `texts`, by default in the font of the title."""
+        """Reserve a place for one line of text, by default in the font of the title.
+
+        It shows one of `texts`, which have the numbers from `first` on.
+        """
         height = self.font_height if height is None else height
         length = max(map(len, texts))
         characters = sorted(set("".join(texts)) | {" "})
         ids = np.array([[characters.index(c) for c in text.ljust(length)] for text in texts], np.uint8)
         grid = self.grid(top, left, 1, length, [self._letter(c, top, left, colour, height) for c in characters])
-        return Readout(grid, ids)
+        return Readout(grid, ids, first)
 
     def status(self, texts: Sequence[str], colour: palette.Colour) -> Readout:
         """Reserve the place at the right of the score for one of `texts`."""
@@ -175,7 +213,7 @@ class Screen:
 
     def score(self, score: jax.Array) -> Fill:
         """Show the score, int32[], in percent."""
-        return self.score_readout.show(score + 999)
+        return self.score_readout.show(score)
 
     def _letter(self, character: str, top: int, left: int, colour: palette.Colour, height: int) -> np.ndarray:
         mask = font.glyph(character, height)

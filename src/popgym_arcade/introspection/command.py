@@ -5,25 +5,19 @@ What they need is imported when they run: the command line starts in the bare in
 
 import argparse
 import pathlib
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from popgym_arcade import environment, files, terminal
+from popgym_arcade import files, terminal
 from popgym_arcade.arguments import integer, real, seed_number
+from popgym_arcade.environment import Action
 
 if TYPE_CHECKING:
-    from popgym_arcade.introspection.episode import Episode
     from popgym_arcade.introspection.subject import Subject
+    from popgym_arcade.introspection.tables import Table
 
 _TABLE = ".csv"
 _FILE = f"a name ending in .png, .pdf or .svg; the numbers go into a {_TABLE} file beside it"
-
-_WANTED = (
-    "an observability gap needs runs of one game and memory on both views",
-    'a memory bias needs runs of one game on the MDP, with a memory and with the memory "none"',
-)
 
 
 def register(commands: Any) -> None:
@@ -132,121 +126,61 @@ def _saliency(options: argparse.Namespace) -> int:
     from popgym_arcade.introspection import figures, saliency
 
     _check_figure(options)
-    saliency.checked_target(options.target, len(environment.ACTIONS))
+    saliency.checked_target(options.target, len(Action))
     agent = _load(options.folder, options.seed)
-    progress = _Progress()
-    episode = _play(agent, options.episode_seed, options.steps)
-    maps = saliency.maps(agent.model, episode, options.target, chunk=options.chunk, progress=progress)
-    sums = saliency.recall(agent.model, episode, chunk=options.chunk, progress=progress)
-    progress.done()
-    rows = [
-        (decision, frame, action, sums.l1[decision, frame, action], sums.squared[decision, frame, action])
-        for decision in range(len(episode))
-        for frame in range(decision + 1)
-        for action in range(agent.model.num_actions)
-    ]
-    _write(
-        options.out or pathlib.Path(f"{agent.about.slug}-saliency.png"),
-        figures.saliency_figure(maps, episode.frames, f"{agent.about.title}, target {options.target}"),
-        ("decision", "frame", "action", "l1", "squared_l2"),
-        rows,
-    )
+    with terminal.Progress() as progress:
+        study = saliency.measure(
+            agent, num_steps=options.steps, target=options.target, **_shared(options), progress=progress
+        )
+    figure = figures.saliency_figure(study.maps, study.episode.frames, f"{agent.about.title}, target {options.target}")
+    _say(study.remarks)
+    _write(options.out or pathlib.Path(f"{agent.about.slug}-saliency.png"), figure, study.table)
     return 0
 
 
 def _density(options: argparse.Namespace) -> int:
-    import numpy as np
-
-    from popgym_arcade.introspection import density, figures, saliency
+    from popgym_arcade.introspection import density, figures
 
     _check_figure(options)
-    progress = _Progress()
     agents = [_load(options.folder, seed) for seed in dict.fromkeys(options.seed or [None])]
-    about = agents[0].about._replace(seeds=tuple(agent.about.seeds[0] for agent in agents))
-    curves, shares, rows = [], [], []
-    for seed, agent in zip(about.seeds, agents, strict=True):
-        found = []
-        for number in range(options.episodes):
-            progress(f"seed {seed}: episode {number + 1} of {options.episodes}")
-            episode = _play(agent, options.episode_seed, None, number)
-            last = [len(episode) - 1]
-            norms = saliency.recall(agent.model, episode, last, chunk=options.chunk).l1[0]
-            recalled = density.recall_density(norms)
-            rows.append((seed, number, len(episode), *density.over_tau(recalled), *density.thirds(recalled)))
-            if np.isnan(recalled).any():
-                progress.say(f"seed {seed}, episode {number}: the last decision depends on no frame; left out")
-            else:
-                found.append(recalled)
-        if not found:
-            raise ValueError(f"no decision of the agent of seed {seed} depends on any frame")
-        curves.append(np.stack([density.over_tau(recalled) for recalled in found]))
-        shares.append(np.stack([density.thirds(recalled) for recalled in found]))
-    progress.done()
-    curve, thirds = density.spread(curves), density.spread(shares)
-    table = [
-        [name, f"{mean:.3f}", f"{error:.3f}", f"{deviation:.3f}"]
-        for name, mean, error, deviation in zip(
-            ("first", "middle", "last"), thirds.mean, thirds.standard_error, thirds.deviation, strict=True
-        )
+    with terminal.Progress() as progress:
+        study = density.measure(agents, episodes=options.episodes, **_shared(options), progress=progress)
+    _say(study.remarks)
+    rows = [
+        [name, *(f"{number:.3f}" for number in numbers)]
+        for name, *numbers in zip(("first", "middle", "last"), *study.thirds[:3], strict=True)
     ]
-    print(terminal.table(["third", "share of the recall", "standard error", "deviation between episodes"], table))
-    bins = [f"tau_{(number + 0.5) / density.BINS:.4f}" for number in range(density.BINS)]
-    _write(
-        options.out or pathlib.Path(f"{about.slug}-density.png"),
-        figures.density_figure(curve, thirds, about.title),
-        ("seed", "episode", "frames", *bins, "first_third", "middle_third", "last_third"),
-        rows,
-    )
+    print(terminal.table(["third", "share of the recall", "standard error", "deviation between episodes"], rows))
+    figure = figures.density_figure(study.curve, study.thirds, study.about.title)
+    _write(options.out or pathlib.Path(f"{study.about.slug}-density.png"), figure, study.table)
     return 0
 
 
 def _contamination(options: argparse.Namespace) -> int:
-    import numpy as np
-
-    from popgym_arcade.introspection import contamination, density, figures
+    from popgym_arcade.introspection import contamination, figures
 
     _check_figure(options)
     agent = _load(options.folder, options.seed)
-    progress = _Progress()
-    random = np.random.default_rng(options.episode_seed)
-    matrices, lagged, rows = [], {}, []
-    for number in range(options.episodes):
-        episode = _play(agent, options.episode_seed, options.steps, number)
-        given = options.prefix or [len(episode) // 4, len(episode) // 2]
-        prefixes = sorted({prefix for prefix in given if 2 <= prefix < len(episode)})
-        for prefix in sorted(set(options.prefix or []) - set(prefixes)):
-            progress.say(f"episode {number} has {len(episode)} frames: no prefix of {prefix} is shuffled in it")
-        told = progress.after(f"episode {number + 1} of {options.episodes}, ")
-        shared: dict[str, Any] = {"draws": options.draws, "chunk": options.chunk, "progress": told}
-        noise = contamination.noise(agent.model, episode, random, sigma=options.sigma, **shared)
-        matrices.append(noise)
-        changes = {"noise in one frame": noise}
-        if prefixes:
-            changes["first frames shuffled"] = contamination.shuffled(agent.model, episode, prefixes, random, **shared)
-        for name, found in changes.items():
-            lagged.setdefault(name, []).append(contamination.by_lag(found))
-            for row, first in enumerate(found.first):
-                for decision in range(first, len(episode)):
-                    moved, flipped = found.moved[row, decision], found.flipped[row, decision]
-                    rows.append((number, name, first, decision, moved, found.unit, flipped, found.lasts[row]))
-    progress.done()
-    table = []
-    for name, found in lagged.items():
-        # Over the lags that every episode has.
-        length = min(int((~np.isnan(moved)).sum()) for moved, _ in found)
-        moved, flipped = (density.spread([np.stack([pair[i][:length] for pair in found])]) for i in (0, 1))
-        lagged[name] = moved, flipped
-        kept = [row[-1] for row in rows if row[1] == name and row[2] == row[3]]
-        table.append([name, f"{moved.mean[0]:.3f}", f"{flipped.mean[0]:.3f}", f"{np.mean(kept):.1f}"])
-    print(terminal.table(["change", "mean |dA| / mean |A| at once", "flipped at once", "steps to the last flip"], table))
-    _write(
-        options.out or pathlib.Path(f"{agent.about.slug}-contamination.png"),
-        figures.contamination_figure(
-            matrices[0], lagged, f"{agent.about.title}, at most {options.steps} steps, sigma {options.sigma:g}"
-        ),
-        ("episode", "change", "first", "decision", "moved", "mean_advantage", "flipped", "steps_to_last_flip"),
-        rows,
-    )
+    with terminal.Progress() as progress:
+        study = contamination.measure(
+            agent,
+            num_steps=options.steps,
+            episodes=options.episodes,
+            sigma=options.sigma,
+            draws=options.draws,
+            prefixes=options.prefix,
+            **_shared(options),
+            progress=progress,
+        )
+    _say(study.remarks)
+    rows = [
+        [name, f"{effect.moved.mean[0]:.3f}", f"{effect.flipped.mean[0]:.3f}", f"{effect.lasts:.1f}"]
+        for name, effect in study.effects.items()
+    ]
+    print(terminal.table(["change", "mean |dA| / mean |A| at once", "flipped at once", "steps to the last flip"], rows))
+    title = f"{agent.about.title}, at most {options.steps} steps, sigma {options.sigma:g}"
+    figure = figures.contamination_figure(study.first, study.effects, title)
+    _write(options.out or pathlib.Path(f"{agent.about.slug}-contamination.png"), figure, study.table)
     return 0
 
 
@@ -255,34 +189,22 @@ def _gap(options: argparse.Namespace) -> int:
     from popgym_arcade.introspection import figures, gap
 
     _check_figure(options)
-    results, left_out = gap.read(options.runs)
-    for reason, count in left_out.items():
-        if count:
-            print(f"not counted: {count} results {reason}")
-    for game, names in gap.unlike(results).items():
-        print(f"beware: the runs of {game} differ in {', '.join(names)}, too")
-    found = {"observability gap": gap.observability_gaps(results), "memory bias": gap.memory_biases(results)}
-    if not any(found.values()):
-        raise ValueError(f"there is nothing to compare: {_WANTED[0]}; {_WANTED[1]}")
-    rows = [(name, *difference[:-1], *difference.seeds) for name, differences in found.items() for difference in differences]
-    table = []
-    for name, game, memory, difference, error, first, second, seeds, others in rows:
-        views = (False, name == "observability gap")
-        told = [scores.told(game, mean, partial_obs=view) for mean, view in zip((first, second), views, strict=True)]
-        scored = " and ".join(told) if all(told) else ""
-        table.append([f"{game}, {memory}, {name}", f"{difference:.3f}", f"{error:.3f}", f"{seeds} and {others}", scored])
-    print(terminal.table(["", "difference", "standard error", "seeds", "memory scores"], table))
-    for line in scores.aggregate_lines(gap.returns(results)):
-        print(line)
-    for wanted, differences in zip(_WANTED, found.values(), strict=True):
-        if not differences:
-            print(f"not there: {wanted}")
-    _write(
-        options.out or pathlib.Path("gap.png"),
-        figures.gap_figure(*found.values()),
-        ("measure", "game", "memory", "difference", "standard_error", "first", "second", "seeds_first", "seeds_second"),
-        rows,
-    )
+    study = gap.compare(options.runs)
+    _say(study.remarks)
+    rows = []
+    for name, differences in study.named.items():
+        for each in differences:
+            views = (False, name == "observability gap")
+            told = [
+                scores.told(each.env_id, mean, partial_obs=view)
+                for mean, view in zip((each.first, each.second), views, strict=True)
+            ]
+            seeds = " and ".join(map(str, each.seeds))
+            what, scored = f"{each.env_id}, {each.memory}, {name}", " and ".join(told) if all(told) else ""
+            rows.append([what, f"{each.difference:.3f}", f"{each.standard_error:.3f}", seeds, scored])
+    print(terminal.table(["", "difference", "standard error", "seeds", "memory scores"], rows))
+    _say(scores.aggregate_lines(gap.returns(study.results)))
+    _write(options.out or pathlib.Path("gap.png"), figures.gap_figure(study.gaps, study.biases), study.table)
     return 0
 
 
@@ -296,13 +218,9 @@ def _report(options: argparse.Namespace) -> int:
         report.check_twins(*(subject.about_run(folder) for folder in (options.folder, options.twin)))
     agent = _load(options.folder, options.seed)
     twin = _load(options.twin, options.seed) if options.twin else agent.other_view()
-    progress = _Progress()
-    views = report.look(
-        agent, twin, options.steps, episode_seed=options.episode_seed, chunk=options.chunk, progress=progress
-    )
-    progress.done()
-    for view in views:
-        _say_if_early(view.episode)
+    with terminal.Progress() as progress:
+        views = report.look(agent, twin, options.steps, **_shared(options), progress=progress)
+    _say(remark for view in views for remark in view.remarks)
     files.write_whole(options.out, report.html(views).encode())
     print(f"wrote {options.out}")
     return 0
@@ -314,19 +232,13 @@ def _load(run: pathlib.Path, seed: int | None) -> "Subject":
     return subject.from_run(run, seed)
 
 
-def _play(agent: "Subject", seed: int, steps: int | None, number: int = 0) -> "Episode":
-    import jax
-
-    from popgym_arcade.introspection import episode
-
-    played = episode.play(agent.model, agent.env, jax.random.key(seed), steps, number)
-    _say_if_early(played)
-    return played
+def _shared(options: argparse.Namespace) -> dict[str, int]:
+    return {"episode_seed": options.episode_seed, "chunk": options.chunk}
 
 
-def _say_if_early(played: "Episode") -> None:
-    if played.ended_early:
-        print(f"the episode ended after {len(played)} of {played.asked} steps")
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _check_figure(options: argparse.Namespace) -> None:
@@ -338,36 +250,9 @@ def _check_figure(options: argparse.Namespace) -> None:
         files.check_folder(written)
 
 
-def _write(path: pathlib.Path, figure: Any, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _write(path: pathlib.Path, figure: Any, table: "Table") -> None:
     from popgym_arcade.introspection import figures
 
     figures.save(figure, path)
-    table = path.with_suffix(_TABLE)
-    figures.write_table(table, header, rows)
-    print(f"wrote {path} and {table}")
-
-
-class _Progress:
-    """The progress line, not more often than can be read."""
-
-    def __init__(self) -> None:
-        self.pause = 0.1 if sys.stderr.isatty() else 5.0
-        self.shown = time.monotonic()
-
-    def __call__(self, message: str) -> None:
-        if time.monotonic() - self.shown >= self.pause:
-            self.shown = time.monotonic()
-            terminal.show_progress(message)
-
-    def after(self, words: str) -> Callable[[str], None]:
-        """Say more, before each message."""
-        return lambda message: self(words + message)
-
-    def say(self, message: str) -> None:
-        """Print a line that stays."""
-        terminal.show_progress("")
-        print(message)
-
-    def done(self) -> None:
-        """Wipe the line."""
-        terminal.show_progress("")
+    table.save(path.with_suffix(_TABLE))
+    print(f"wrote {path} and {path.with_suffix(_TABLE)}")

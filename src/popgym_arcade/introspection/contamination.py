@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.introspection.density import Spread, spread
 from popgym_arcade.introspection.episode import Episode, Progress, advantage, replay, silent, unit
+from popgym_arcade.introspection.subject import Subject
+from popgym_arcade.introspection.tables import Table
 
 
 class Contamination(NamedTuple):
@@ -139,3 +142,90 @@ def by_lag(changes: Contamination) -> tuple[np.ndarray, np.ndarray]:
     count = known.sum(1)
     moved, flipped = np.where(count > 0, np.where(known, found, 0).sum(1) / np.maximum(count, 1), np.nan)
     return moved, flipped
+
+
+class Effect(NamedTuple):
+    """The effect of one kind of change, over episodes; lags are those that every episode has."""
+
+    moved: Spread
+    """How far A moves, in units of its mean size, after so many steps, float64[lags] each."""
+    flipped: Spread
+    """How often another action is chosen, after so many steps, float64[lags] each."""
+    lasts: float
+    """The mean number of steps up to the last decision that is flipped."""
+
+
+class ContaminationStudy(NamedTuple):
+    """The effect of changed frames on later decisions."""
+
+    first: Contamination
+    """Noise in each frame of the first episode."""
+    effects: dict[str, Effect]
+    """By the kind of change: "noise in one frame" and, where an episode is long enough, "first frames shuffled"."""
+    table: Table
+    """A row for each episode, change and later decision."""
+    remarks: tuple[str, ...]
+    """Episodes that ended early, and prefixes that do not fit into them."""
+
+
+def measure(
+    agent: Subject,
+    *,
+    num_steps: int = 50,
+    episodes: int = 4,
+    sigma: float = 1.0,
+    draws: int = 4,
+    prefixes: Sequence[int] | None = None,
+    episode_seed: int = 0,
+    chunk: int = 8,
+    progress: Progress = silent,
+) -> ContaminationStudy:
+    """Put noise into single frames of episodes, shuffle their first frames, and compare later decisions.
+
+    Args:
+        agent: who plays.
+        num_steps: the length of episodes that do not end earlier.
+        episodes: how many.
+        sigma: the standard deviation of the noise on the scale [0, 1] of frames.
+        draws: how often each change is drawn.
+        prefixes: how many of the first frames are shuffled; by default a quarter and a half of each episode.
+        episode_seed: the seed of the episodes, of the noise and of the orders.
+        chunk: how many frames, and how many replays, are worked on at once.
+        progress: told how far it is.
+    """
+    random = np.random.default_rng(episode_seed)
+    noises: list[Contamination] = []
+    found: dict[str, list[Contamination]] = {}
+    rows, remarks = [], []
+    for number in range(episodes):
+        episode = agent.record(episode_seed, num_steps, number)
+        length = len(episode)
+        remarks += [f"number {number}: {remark}" for remark in episode.remarks]
+        asked = (length // 4, length // 2) if prefixes is None else prefixes
+        fitting = sorted({prefix for prefix in asked if 2 <= prefix < length})
+        for prefix in sorted(set(prefixes or ()) - set(fitting)):
+            remarks.append(f"episode {number} has {length} frames: no prefix of {prefix} is shuffled in it")
+        told = _prefixed(progress, f"episode {number + 1} of {episodes}, ")
+        noises.append(noise(agent.model, episode, random, sigma=sigma, draws=draws, chunk=chunk, progress=told))
+        changes = {"noise in one frame": noises[-1]}
+        if fitting:
+            orders = shuffled(agent.model, episode, fitting, random, draws=draws, chunk=chunk, progress=told)
+            changes["first frames shuffled"] = orders
+        for name, change in changes.items():
+            found.setdefault(name, []).append(change)
+            rows += [
+                (number, name, first, decision, moved, change.unit, flipped, lasts)
+                for first, lasts, *curves in zip(change.first, change.lasts, change.moved, change.flipped, strict=True)
+                for decision, (moved, flipped) in enumerate(zip(*curves, strict=True))
+                if decision >= first
+            ]
+    header = ("episode", "change", "first", "decision", "moved", "mean_advantage", "flipped", "steps_to_last_flip")
+    effects = {name: _effect(changes) for name, changes in found.items()}
+    return ContaminationStudy(noises[0], effects, Table(header, rows), tuple(remarks))
+
+
+def _effect(changes: Sequence[Contamination]) -> Effect:
+    lagged = [by_lag(change) for change in changes]
+    length = min(int((~np.isnan(moved)).sum()) for moved, _ in lagged)
+    moved, flipped = (spread([np.stack([curves[i][:length] for curves in lagged])]) for i in (0, 1))
+    return Effect(moved, flipped, float(np.mean(np.concatenate([change.lasts for change in changes]))))

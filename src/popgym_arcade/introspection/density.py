@@ -5,6 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from popgym_arcade.introspection import saliency
+from popgym_arcade.introspection.episode import Progress, silent
+from popgym_arcade.introspection.subject import About, Subject
+from popgym_arcade.introspection.tables import Table
+
 BINS = 30
 """Into how many parts relative time is cut, if nothing else is asked for; thirds fit into it."""
 
@@ -89,3 +94,58 @@ def _deviation(samples: np.ndarray) -> np.ndarray:
     if len(samples) == 1:
         return np.full(samples.shape[1:], np.nan)
     return samples.std(0, ddof=1)
+
+
+class DensityStudy(NamedTuple):
+    """The recall density of the last decisions of whole episodes."""
+
+    about: About
+    """The agents together."""
+    curve: Spread
+    """Over relative time, as `over_tau` returns it: float64[BINS] each."""
+    thirds: Spread
+    """In the first, the middle and the last third of an episode, float64[3] each."""
+    table: Table
+    """A row for each episode: its length and shares; NaN where nothing is recalled."""
+    remarks: tuple[str, ...]
+    """Which episodes are left out of the means, and why."""
+
+
+def measure(
+    agents: Sequence[Subject], *, episodes: int = 20, episode_seed: int = 0, chunk: int = 8, progress: Progress = silent
+) -> DensityStudy:
+    """Measure how the recall of the last decision is spread over whole episodes.
+
+    Args:
+        agents: of one game, view and memory, one for each seed.
+        episodes: how many each of them plays.
+        episode_seed: the seed of the episodes.
+        chunk: how many decisions are worked on at once; bounds the memory that is used.
+        progress: told how far it is.
+
+    Raises:
+        ValueError: if there is no agent, or no decision of one depends on any frame.
+    """
+    if not agents:
+        raise ValueError("there must be at least one agent")
+    about = agents[0].about._replace(seeds=tuple(agent.about.seeds[0] for agent in agents))
+    curves, shares, rows, remarks = [], [], [], []
+    for seed, agent in zip(about.seeds, agents, strict=True):
+        found = []
+        for number in range(episodes):
+            progress(f"seed {seed}: episode {number + 1} of {episodes}")
+            episode = agent.record(episode_seed, number=number)
+            norms = saliency.recall(agent.model, episode, [len(episode) - 1], chunk=chunk).l1[0]
+            recalled = recall_density(norms)
+            rows.append((seed, number, len(episode), *over_tau(recalled), *thirds(recalled)))
+            if np.isnan(recalled).any():
+                remarks.append(f"seed {seed}, episode {number}: the last decision depends on no frame; left out")
+            else:
+                found.append(recalled)
+        if not found:
+            raise ValueError(f"no decision of the agent of seed {seed} depends on any frame")
+        curves.append(np.stack([over_tau(recalled) for recalled in found]))
+        shares.append(np.stack([thirds(recalled) for recalled in found]))
+    bins = [f"tau_{(number + 0.5) / BINS:.4f}" for number in range(BINS)]
+    header = ("seed", "episode", "frames", *bins, "first_third", "middle_third", "last_third")
+    return DensityStudy(about, spread(curves), spread(shares), Table(header, rows), tuple(remarks))

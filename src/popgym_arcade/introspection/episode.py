@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from popgym_arcade import checks
 from popgym_arcade.baselines.collect import Actors, Step, start_episodes, step_agents
 from popgym_arcade.baselines.evaluation import action_scores, greedy
 from popgym_arcade.baselines.model.builder import Network
@@ -55,6 +55,11 @@ class Episode:
         return self.asked is not None and len(self) < self.asked
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Whether it ended early, in words."""
+        return (f"the episode ended after {len(self)} of {self.asked} steps",) if self.ended_early else ()
+
+    @property
     def values(self) -> np.ndarray:
         """Q values, or the probabilities of a policy: float32[n, num_actions]."""
         return np.asarray(jax.nn.softmax(self.rating)) if self.is_policy else self.rating
@@ -86,8 +91,8 @@ def play(
         TypeError: if `num_steps` is not an int.
         ValueError: if it is below 1.
     """
-    if num_steps is not None and checked_int("num_steps", num_steps) < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if num_steps is not None:
+        checks.integer("num_steps", num_steps, 1)
     key_start, key_play = jax.random.split(jax.random.fold_in(key, number))
     actors = start_episodes(model, env, env.default_params, key_start[None])
     steps: list[Any] = []
@@ -193,18 +198,6 @@ def padded(array: np.ndarray) -> np.ndarray:
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
 
-def checked_int(name: str, number: Any) -> int:
-    """Return a number as an int, or raise if it is none."""
-    if isinstance(number, bool):
-        raise TypeError(f"{name} must be an int, got {number!r}")
-    try:
-        return operator.index(number)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, got {number!r}") from None
-
-
 def checked_chunk(chunk: Any) -> int:
     """Return how much is worked on at once, or raise if it is no int of at least 1."""
-    if checked_int("chunk", chunk) < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
-    return chunk
+    return checks.integer("chunk", chunk, 1)

@@ -4,18 +4,16 @@ Colours are viridis, cividis, and those of Okabe and Ito, which the colour-blind
 """
 
 import contextlib
-import csv
-import difflib
 import io
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from popgym_arcade import files
 from popgym_arcade.introspection import gap
-from popgym_arcade.introspection.contamination import Contamination
+from popgym_arcade.introspection.contamination import Contamination, Effect
 from popgym_arcade.introspection.density import Spread
 from popgym_arcade.introspection.subject import described
 
@@ -125,13 +123,12 @@ def density_figure(curve: Spread, thirds: Spread, title: str) -> Figure:
     return figure
 
 
-def contamination_figure(first: Contamination, lagged: dict[str, tuple[Spread, Spread]], title: str) -> Figure:
+def contamination_figure(first: Contamination, effects: dict[str, Effect], title: str) -> Figure:
     """Draw what changed frames do to later decisions.
 
     Args:
         first: noise in each of the frames of one episode.
-        lagged: for each kind of change how far A moves and how often decisions are flipped after so many steps, as
-            `contamination.by_lag` gives them, over episodes.
+        effects: of each kind of change, over episodes.
         title: stands above it.
     """
     with _style():
@@ -149,8 +146,8 @@ def contamination_figure(first: Contamination, lagged: dict[str, tuple[Spread, S
         if len(rows):
             matrix.legend(loc="lower left", fontsize=8, frameon=False)
         figure.colorbar(picture, ax=matrix, shrink=0.8)
-        for colour, (name, (moved, flipped)) in zip(_COLOURS, lagged.items(), strict=False):
-            for axis, curve in ((moved_axis, moved), (flipped_axis, flipped)):
+        for colour, (name, effect) in zip(_COLOURS, effects.items(), strict=False):
+            for axis, curve in ((moved_axis, effect.moved), (flipped_axis, effect.flipped)):
                 lags = np.arange(len(curve.mean))
                 axis.plot(lags, curve.mean, color=colour, label=name, marker="." if len(lags) < 60 else "")
                 low, high = curve.mean - curve.standard_error, curve.mean + curve.standard_error
@@ -160,8 +157,7 @@ def contamination_figure(first: Contamination, lagged: dict[str, tuple[Spread, S
         for axis in (moved_axis, flipped_axis):
             axis.set_xlabel("steps since the change")
             axis.legend(fontsize=8, frameon=False)
-        curve = next(iter(lagged.values()))[0]
-        figure.suptitle(f"{title}\n{_counted(curve)}")
+        figure.suptitle(f"{title}\n{_counted(next(iter(effects.values())).moved)}")
     return figure
 
 
@@ -210,9 +206,7 @@ def checked_format(path: pathlib.Path) -> str:
     """
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
-        close = difflib.get_close_matches(suffix, FORMATS, n=1)
-        hint = f"; did you mean .{close[0]}?" if close else ""
-        raise ValueError(f"a figure's name must end in {', '.join('.' + name for name in FORMATS)}, got {str(path)!r}{hint}")
+        raise ValueError(f"a figure's name must end in {', '.join('.' + name for name in FORMATS)}, got {str(path)!r}")
     return suffix
 
 
@@ -228,19 +222,6 @@ def save(figure: Figure, path: pathlib.Path) -> None:
         FigureCanvasAgg(figure)
         figure.savefig(content, format=checked_format(path), dpi=150)
     files.write_whole(path, content.getvalue())
-
-
-def write_table(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table as CSV, numbers with six digits.
-
-    Raises:
-        OSError: if it cannot be written; then nothing has changed.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{cell:.6g}" if isinstance(cell, float | np.floating) else cell for cell in row] for row in rows)
-    files.write_whole(path, text.getvalue().encode())
 
 
 def _band(axis: Any, edges: np.ndarray, mean: np.ndarray, width: np.ndarray, alpha: float, label: str) -> None:

@@ -14,12 +14,17 @@ from typing import Any, NamedTuple
 from popgym_arcade import files, registration
 from popgym_arcade.baselines.training import run
 from popgym_arcade.environment import view_name
+from popgym_arcade.introspection.tables import Table
 
 NONE = "none"
 """The memory that remembers nothing, as runs call it."""
 ALL = "all games"
 """The name of the mean over games."""
 _OTHER_VIEW, _OTHER_RULES = "on views that runs were not trained on", "under other rules than today's"
+_WANTED = (
+    "an observability gap needs runs of one game and memory on both views",
+    'a memory bias needs runs of one game on the MDP, with a memory and with the memory "none"',
+)
 _COMPARED = ("env_id", "view", "memory", "window_size", "capacity_of", "seed", "num_seeds")
 
 
@@ -52,6 +57,50 @@ class Difference(NamedTuple):
     second: float
     seeds: tuple[int, int]
     """How many seeds are behind each mean; of the mean over games, the least there are."""
+
+
+class GapStudy(NamedTuple):
+    """A comparison of runs."""
+
+    results: list[Result]
+    gaps: list[Difference]
+    """See `observability_gaps`."""
+    biases: list[Difference]
+    """See `memory_biases`."""
+    remarks: tuple[str, ...]
+    """What was not counted, what else the runs differ in, and what there is nothing to compare for."""
+
+    @property
+    def named(self) -> dict[str, list[Difference]]:
+        """The differences, by the name of what they measure."""
+        return {"observability gap": self.gaps, "memory bias": self.biases}
+
+    @property
+    def table(self) -> Table:
+        """A row for each difference."""
+        header = ("measure", "env_id", "memory", "difference", "standard_error", "first", "second", "seeds_first")
+        rows = [(name, *each[:-1], *each.seeds) for name, differences in self.named.items() for each in differences]
+        return Table((*header, "seeds_second"), rows)
+
+
+def compare(folders: Sequence[pathlib.Path]) -> GapStudy:
+    """Compare runs: observability gaps and memory biases.
+
+    Args:
+        folders: see `read`.
+
+    Raises:
+        OSError, ValueError: see `read`; and if there is nothing to compare.
+    """
+    results, left_out = read(folders)
+    remarks = [f"not counted: {count} results {reason}" for reason, count in left_out.items() if count]
+    for env_id, names in unlike(results).items():
+        remarks.append(f"beware: the runs of {env_id} differ in {', '.join(names)}, too")
+    gaps, biases = observability_gaps(results), memory_biases(results)
+    if not gaps and not biases:
+        raise ValueError(f"there is nothing to compare: {'; '.join(_WANTED)}")
+    remarks += [f"not there: {wanted}" for wanted, found in zip(_WANTED, (gaps, biases), strict=True) if not found]
+    return GapStudy(results, gaps, biases, tuple(remarks))
 
 
 def observability_gaps(results: Iterable[Result]) -> list[Difference]:

@@ -9,15 +9,14 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 import popgym_arcade
 from popgym_arcade import pictures, scores
-from popgym_arcade.environment import ACTIONS, view_name
+from popgym_arcade.environment import Action, view_name
 from popgym_arcade.introspection import contamination, density, saliency
 from popgym_arcade.introspection.contamination import Contamination
-from popgym_arcade.introspection.episode import Episode, Progress, play, silent
+from popgym_arcade.introspection.episode import Episode, Progress, silent
 from popgym_arcade.introspection.saliency import Recall
 from popgym_arcade.introspection.subject import About, Subject, from_run, subject
 
@@ -36,6 +35,11 @@ class View(NamedTuple):
     """The effect of noise in each frame."""
     is_guest: bool
     """Whether the agent was trained on the other view."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Whether the episode ended early."""
+        return self.episode.remarks
 
 
 def look(
@@ -70,7 +74,7 @@ def look(
         def told(message: str, name: str = view_name(one.env.partial_obs)) -> None:
             progress(f"{name}: {message}")
 
-        episode = play(one.model, one.env, jax.random.key(episode_seed), num_steps)
+        episode = one.record(episode_seed, num_steps)
         recall = saliency.recall(one.model, episode, small=True, chunk=chunk, progress=told)
         random = np.random.default_rng(episode_seed)
         noise = contamination.noise(one.model, episode, random, draws=_DRAWS, chunk=chunk, progress=told)
@@ -95,7 +99,7 @@ def html(views: Sequence[View]) -> str:
 
     maps = {name: (255 * mpl.colormaps[name](np.linspace(0, 1, 64))[:, :3]).round().astype(int) for name in _MAPS}
     data = {
-        "actions": ACTIONS,
+        "actions": [action.name.lower() for action in Action],
         "small": saliency.SMALL,
         "colours": {name: colours.tolist() for name, colours in maps.items()},
         "views": [_data(view) for view in views],

@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade import names
+from popgym_arcade import checks
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.introspection.episode import (
     Episode,
     Progress,
     checked_chunk,
-    checked_int,
     chunks,
     encode,
     padded,
@@ -27,7 +26,8 @@ from popgym_arcade.introspection.episode import (
     silent,
     value,
 )
-from popgym_arcade.introspection.subject import subject
+from popgym_arcade.introspection.subject import Subject, subject
+from popgym_arcade.introspection.tables import Table
 
 Target = str | int
 """The quantity that is differentiated: "sum", the sum over actions of each one's absolute gradient; "chosen", the output of
@@ -82,10 +82,65 @@ def get_saliency_maps(
     checked_target(target, model.num_actions)
     checked_chunk(chunk)
     episode = play(model, agent.env, rng, num_steps)
-    if episode.ended_early:
-        print(f"the episode ended after {len(episode)} of {num_steps} steps")
+    for remark in episode.remarks:
+        print(remark)
     grads = maps(model, episode, target, chunk=chunk)
     return grads, episode.frames, [gradients.sum(0) for gradients in grads]
+
+
+class SaliencyStudy(NamedTuple):
+    """The saliency of all decisions of an episode."""
+
+    episode: Episode
+    maps: list[np.ndarray]
+    """As `maps` returns them."""
+    recall: Recall
+    """Norms of the same gradients, of each action's own output, whatever the target."""
+
+    @property
+    def table(self) -> Table:
+        """A row for each decision, frame up to its own, and action."""
+        _, _, num_actions = self.recall.l1.shape
+        rows = [
+            (decision, frame, action, self.recall.l1[decision, frame, action], self.recall.squared[decision, frame, action])
+            for decision in range(len(self.episode))
+            for frame in range(decision + 1)
+            for action in range(num_actions)
+        ]
+        return Table(("decision", "frame", "action", "l1", "squared_l2"), rows)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Whether the episode ended early."""
+        return self.episode.remarks
+
+
+def measure(
+    agent: Subject,
+    *,
+    num_steps: int = 10,
+    target: Target = "sum",
+    episode_seed: int = 0,
+    chunk: int = _CHUNK,
+    progress: Progress = silent,
+) -> SaliencyStudy:
+    """Play an episode, and map which pixels each of its decisions depends on.
+
+    Args:
+        agent: who plays.
+        num_steps: how many steps; an episode that ends earlier is mapped as far as it goes.
+        target: see `Target`.
+        episode_seed: the seed of the episode.
+        chunk: how many decisions are worked on at once; bounds the memory that is used.
+        progress: told how far it is.
+
+    Raises:
+        ValueError: if there is no such target; the error names the closest.
+    """
+    checked_target(target, agent.model.num_actions)
+    episode = agent.record(episode_seed, num_steps)
+    found = maps(agent.model, episode, target, chunk=chunk, progress=progress)
+    return SaliencyStudy(episode, found, recall(agent.model, episode, chunk=chunk, progress=progress))
 
 
 def maps(
@@ -158,13 +213,8 @@ def checked_target(target: Target, num_actions: int) -> Target:
         ValueError: if there is none such; the error names the closest.
     """
     if isinstance(target, str):
-        if target not in _TARGETS:
-            raise names.unknown("target", target, _TARGETS)
-        return target
-    number = checked_int("target, if it is no string,", target)
-    if not 0 <= number < num_actions:
-        raise ValueError(f"target must be an action from 0 to {num_actions - 1}, got {number}")
-    return number
+        return checks.one_of("target", target, _TARGETS)
+    return checks.integer("target, if it is no string,", target, 0, num_actions - 1)
 
 
 Keep = Callable[[jax.Array], dict[str, jax.Array]]

@@ -1,19 +1,20 @@
 """The subject of an introspection: an agent and its environment, checked against each other before anything is compiled."""
 
-import difflib
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import popgym_arcade
-from popgym_arcade import baselines
+from popgym_arcade import baselines, checks
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import run as runs
 from popgym_arcade.environment import Environment, view_name
+from popgym_arcade.introspection.episode import Episode, play
 
 _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
 
@@ -25,6 +26,16 @@ class Subject(NamedTuple):
     env: Environment[Any, Any]
     """The game in the view to look into, at the size of frames that the model is made for."""
     about: "About"
+
+    def record(self, episode_seed: int = 0, num_steps: int | None = None, number: int = 0) -> Episode:
+        """Play an episode greedily, and record it.
+
+        Args:
+            episode_seed: the seed of the episodes.
+            num_steps: how many steps; if left out, to the end. An episode may end earlier.
+            number: which of the episodes of this seed.
+        """
+        return play(self.model, self.env, jax.random.key(episode_seed), num_steps, number)
 
     def other_view(self) -> "Subject":
         """The same agent, in front of the game's twin."""
@@ -112,8 +123,9 @@ def described(config: Any) -> About:
     if isinstance(config, Mapping):
         for key in _KEYS:
             if key not in config:
-                close = difflib.get_close_matches(key, [str(other) for other in config], n=1)
-                raise ValueError(f"config has no {key}" + (f", but {close[0]}; did you mean that?" if close else ""))
+                raise ValueError(
+                    f"config has no {key}, but {checks.closest(key, map(str, config)) if config else 'nothing'}"
+                )
         env_id, partial_obs, memory, seed = (config[key] for key in _KEYS)
         other_rules = ""
     else:

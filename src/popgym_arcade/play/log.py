@@ -14,7 +14,7 @@ import jax
 
 import popgym_arcade
 from popgym_arcade import registration
-from popgym_arcade.arguments import SEEDS
+from popgym_arcade.checks import SEEDS
 from popgym_arcade.play.session import Session
 
 FORMAT = 1

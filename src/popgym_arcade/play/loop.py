@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from popgym_arcade.arguments import SEEDS
+from popgym_arcade.checks import SEEDS
 from popgym_arcade.play import log as logs
 from popgym_arcade.play.display import Command, Display, Page
 from popgym_arcade.play.film import Recorder

@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 from popgym_arcade import registration
-from popgym_arcade.arguments import SEEDS
+from popgym_arcade.checks import SEEDS
 from popgym_arcade.environment import view_name
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop

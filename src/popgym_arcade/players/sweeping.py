@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.environment import UP
+from popgym_arcade.environment import Action
 from popgym_arcade.environments import board
 from popgym_arcade.environments.minesweeper import COVERED, MINE, MineSweeper, MineSweeperGlimpse
 from popgym_arcade.players.player import Player
@@ -36,7 +36,7 @@ def minesweeper(env: MineSweeper, params: Any) -> Player:
         distances = board.distances(seen.cursor, env.side)
         action = board.walk_and_fire(seen.cursor, jnp.where(choice, distances, 2 * env.side))
         pays = (1 - least) * safe_cells > jnp.sum(~covered)
-        return field, jnp.where(pays, action, UP)
+        return field, jnp.where(pays, action, Action.UP)
 
     return Player(jnp.full((env.side, env.side), COVERED, jnp.int32), act)
 

@@ -15,8 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from popgym_arcade import names
-from popgym_arcade.baselines.model.checks import checked_positive
+from popgym_arcade import checks
 from popgym_arcade.baselines.model.encoder import ConvEncoder, Encoder, PatchEncoder
 from popgym_arcade.baselines.model.memory import Memory, MemoryConstructor, make_memory
 
@@ -93,9 +92,9 @@ class Network(eqx.Module):
         hidden_size: int,
         sees_last_action: bool,
     ) -> None:
-        self.num_actions = checked_positive("num_actions", num_actions)
+        self.num_actions = checks.integer("num_actions", num_actions, 1)
         self.sees_last_action = sees_last_action
-        checked_positive("hidden_size", hidden_size)
+        checks.integer("hidden_size", hidden_size, 1)
         key_encoder, key_memory, key_head = jax.random.split(key, 3)
         self.encoder = _make_encoder(encoder, obs_size, key_encoder)
         inputs = self.encoder.features + (num_actions if sees_last_action else 0)
@@ -279,6 +278,4 @@ def _make_encoder(encoder: str | EncoderConstructor, obs_size: int, key: jax.Arr
         if not callable(encoder):
             raise TypeError(f"encoder must be a name or a constructor, got {encoder!r}")
         return encoder(obs_size, key)
-    if encoder.lower() not in ENCODERS:
-        raise names.unknown("encoder", encoder, ENCODERS)
-    return ENCODERS[encoder.lower()](obs_size, key)
+    return ENCODERS[checks.one_of("encoder", encoder.lower(), ENCODERS)](obs_size, key)

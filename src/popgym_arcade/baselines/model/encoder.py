@@ -10,7 +10,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from popgym_arcade.baselines.model.checks import checked_obs_size, checked_positive
+from popgym_arcade import checks
+from popgym_arcade.environment import checked_obs_size
 
 
 class Encoder(eqx.Module):
@@ -64,7 +65,7 @@ class ConvEncoder(Encoder):
     ) -> None:
         self.obs_size = checked_obs_size(obs_size)
         for width in (*channels, features):
-            checked_positive("channels and features", width)
+            checks.integer("channels and features", width, 1)
         keys = jax.random.split(key, 4)
         widths = zip((3, *channels), channels, (5, 3, 3), keys, strict=False)
         self.convolutions = tuple(_Convolution(*inputs_and_outputs) for inputs_and_outputs in widths)
@@ -106,9 +107,9 @@ class PatchEncoder(Encoder):
 
     def __init__(self, obs_size: int, key: jax.Array, *, width: int = 16, features: int = 256) -> None:
         self.obs_size = checked_obs_size(obs_size)
-        self.features = checked_positive("features", features)
+        self.features = checks.integer("features", features, 1)
         keys = jax.random.split(key, 3)
-        self.embed = eqx.nn.Linear(self._patch**2 * 3, checked_positive("width", width), key=keys[0])
+        self.embed = eqx.nn.Linear(self._patch**2 * 3, checks.integer("width", width, 1), key=keys[0])
         self.convolution = _Convolution(width, 2 * width, 3, keys[1])
         self.project = eqx.nn.Linear(7 * 7 * 2 * width, features, key=keys[2])
 

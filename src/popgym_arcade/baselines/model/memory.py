@@ -12,8 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from popgym_arcade import names
-from popgym_arcade.baselines.model.checks import checked_positive
+from popgym_arcade import checks
 
 MEMAX = (
     *("MLP", "NMax", "FART", "FWP", "DeltaNet", "DeltaProduct", "GDN", "FFM", "S6", "PSpherical", "LRU", "LinearRNN"),
@@ -102,10 +101,10 @@ def make_memory(
         ValueError: if the name is unknown (the error names the closest), a size is not positive, attention with RoPE has
             an odd size, or an option is given to a memory that has no use for it.
     """
-    checked_positive("size", size)
-    checked_positive("layers", layers)
-    input_size = checked_positive("input_size", size if input_size is None else input_size)
-    output_size = checked_positive("output_size", size if output_size is None else output_size)
+    checks.integer("size", size, 1)
+    checks.integer("layers", layers, 1)
+    input_size = checks.integer("input_size", size if input_size is None else input_size, 1)
+    output_size = checks.integer("output_size", size if output_size is None else output_size, 1)
     sizes: dict[str, Any] = {"layers": layers, "input_size": input_size, "output_size": output_size}
     if callable(memory):
         if window_size is not None or capacity_of is not None:
@@ -284,7 +283,7 @@ def _memax_layers(name: str, size: int, layers: int, key: jax.Array, window_size
         raise ValueError(f"size must be at least 4 for {name}, got {size}")
     if name == "Attention-RoPE" and size % 2:
         raise ValueError(f"size must be even for {name}, got {size}")
-    options = {} if window_size is None else {name: {"window_size": checked_positive("window_size", window_size)}}
+    options = {} if window_size is None else {name: {"window_size": checks.integer("window_size", window_size, 1)}}
     model: Any = get_residual_memory_model(
         model_name=name, input=size, hidden=size, output=size, num_layers=layers, key=key, layer_kwargs=options
     )
@@ -300,7 +299,4 @@ def checked_name(memory: str, *others: str) -> str:
     """
     if not isinstance(memory, str):
         raise TypeError(f"memory must be a name or a constructor, got {memory!r}")
-    name, known = memory.lower().replace("_", "-"), sorted((*memory_names(), *others))
-    if name not in known:
-        raise names.unknown("memory", memory, known)
-    return name
+    return checks.one_of("memory", memory.lower().replace("_", "-"), sorted((*memory_names(), *others)))

@@ -1,18 +1,18 @@
 """The commands `popgym-arcade train` and `popgym-arcade evaluate`."""
 
-import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 import tyro
 
-from popgym_arcade import files, names, scores, terminal
+from popgym_arcade import checks, files, scores, terminal
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import processes, results, run, trainer
@@ -47,25 +47,25 @@ class _Train(Generic[A]):
     config: pathlib.Path | None = None
     """Begin with the settings of a file, such as a run's config.json."""
     agent: Config[A]
-    output: trainer.Options
-    processes: _Processes
+    output: trainer.Options = dataclasses.field(default_factory=trainer.Options)
+    processes: _Processes = dataclasses.field(default_factory=_Processes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Resume:
     resume: pathlib.Path
     """The folder of the run."""
-    output: trainer.ResumeOptions
-    processes: _Processes
+    output: trainer.ResumeOptions = dataclasses.field(default_factory=trainer.ResumeOptions)
+    processes: _Processes = dataclasses.field(default_factory=_Processes)
 
 
 def train(arguments: Sequence[str]) -> int:
     """Run `popgym-arcade train`."""
-    if _known(arguments).resume is not None:
-        return _resume(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_USAGE, file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
+    if arguments[0].partition("=")[0] == "--resume":
+        return _resume(arguments)
     chosen = parse(arguments)
     folder = chosen.output.run or trainer.default_folder(chosen.agent)
     with processes.together(folder, **dataclasses.asdict(chosen.processes)):
@@ -80,52 +80,53 @@ def parse(arguments: Sequence[str]) -> Any:
         SystemExit: if an option is unknown or has no such value, after an explanation.
         ValueError: if what they name does not exist or does not fit together.
     """
-    known = _known(arguments)
-    name = None if arguments[0].startswith("-") else arguments[0]
-    if name is None and known.config is None:
-        raise ValueError(f"train what? The first word must be {', '.join(ALGORITHMS)}, or --config FILE must be given")
-    if name is not None and name not in ALGORITHMS:
-        raise names.unknown("algorithm", name, ALGORITHMS)
-    begin = _first_settings(name, known)
-    kind = type(begin.algorithm)
-    return tyro.cli(
-        _Train[kind],
-        prog=f"popgym-arcade train {begin.algorithm_name}",
-        description=f"Train an agent by {begin.algorithm_name.upper()}. "
+    name, rest = _algorithm(arguments)
+    kind = ALGORITHMS[name]
+    plain = Config(env_id="", algorithm=kind())
+    grammar = functools.partial(
+        tyro.cli,
+        cast(Any, _Train)[kind],
+        prog=f"popgym-arcade train {name}",
+        description=f"Train an agent by {name.upper()}. "
         "`popgym-arcade train --resume RUN` goes on with a run that was cut off.",
-        args=list(arguments[1:] if name else arguments),
-        default=_Train(agent=begin, output=trainer.Options(), processes=_Processes()),
+        args=list(rest),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    # Twice: the preset, or the file, that is asked for has the defaults of all other options.
+    chosen, _ = grammar(default=_Train(agent=plain), add_help=False, return_unknown_args=True)
+    chosen = grammar(default=_Train(agent=_defaults(plain, chosen)))
+    if not chosen.agent.env_id:
+        raise ValueError("--env-id is missing: the environment, such as NavigatorEasy; popgym-arcade list shows all")
+    return chosen
 
 
-def _known(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the options that decide which others there are, and their defaults."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
-    for name in ("--preset", "--config", "--resume", "--env-id", "--memory"):
-        parser.add_argument(name)
-    return parser.parse_known_args(arguments)[0]
+def _algorithm(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the algorithm, which is the first word or that of the file named first, and the options."""
+    first, *rest = arguments
+    if not first.startswith("-"):
+        return checks.one_of("algorithm", first, ALGORITHMS), rest
+    option, _, value = first.partition("=")
+    if option != "--config" or not (value or rest):
+        raise ValueError(f"train what? First must come {', '.join(ALGORITHMS)}, --config FILE or --resume RUN; got {first}")
+    return configs.read(pathlib.Path(value or rest[0])).algorithm_name, arguments
 
 
-def _first_settings(name: str | None, known: argparse.Namespace) -> Config[Any]:
-    """Return the defaults of all options: of a file, of a preset, or of the code; the environment may be missing."""
-    env_id: Any = tyro.MISSING if known.env_id is None else known.env_id
-    if known.config is not None:
-        if known.preset is not None:
+def _defaults(plain: Config[Any], chosen: _Train[Any]) -> Config[Any]:
+    """Return the defaults of all options: of a file, of a preset, or of the code."""
+    name = plain.algorithm_name
+    if chosen.config is not None:
+        if chosen.preset is not None:
             raise ValueError("--config and --preset both say what to begin with: give one of them")
-        config = configs.read(pathlib.Path(known.config))
-        if name is not None and name != config.algorithm_name:
-            raise ValueError(f"{known.config} is of {config.algorithm_name}, not of {name}")
+        config = configs.read(chosen.config)
+        if name != config.algorithm_name:
+            raise ValueError(f"{chosen.config} is of {config.algorithm_name}, not of {name}")
         if config.other_rules:
-            warnings.warn(f"{known.config} was made under {config.other_rules}; the new run is under today's", stacklevel=2)
+            warnings.warn(f"{chosen.config} was made under {config.other_rules}; the new run is under today's", stacklevel=2)
         return dataclasses.replace(config, env_version=None)
-    assert name is not None
-    if known.preset is None:
-        return Config(env_id=env_id, algorithm=ALGORITHMS[name]())
-    if known.preset not in configs.PRESETS:
-        raise names.unknown("preset", known.preset, configs.PRESETS)
-    settings = configs.preset(known.preset, name, known.env_id or "", known.memory or "none")
-    return dataclasses.replace(configs.from_dict({"algorithm": name, "env_id": "", **settings}), env_id=env_id)
+    if chosen.preset is not None:
+        settings = configs.preset(chosen.preset, name, chosen.agent.env_id, chosen.agent.memory)
+        return configs.from_dict({"algorithm": name, "env_id": "", **settings})
+    return plain
 
 
 def _resume(arguments: Sequence[str]) -> int:

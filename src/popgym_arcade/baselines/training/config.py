@@ -8,8 +8,7 @@ import jax
 from tyro.conf import Suppress
 
 import popgym_arcade
-from popgym_arcade import files, names, registration
-from popgym_arcade.arguments import SEEDS
+from popgym_arcade import checks, files, registration
 from popgym_arcade.baselines.algorithm import Algorithm, check_counts
 from popgym_arcade.baselines.dqn import DQN
 from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
@@ -61,19 +60,24 @@ class Config(Generic[A]):
     algorithm: A
 
     def __post_init__(self) -> None:
-        """Spell the names of memories in the one way, and check the numbers.
+        """Spell the names of memories in the one way, and check the settings.
 
         Raises:
+            TypeError: if a setting has the wrong type.
             ValueError: if there is no such view or memory, or a number is out of range.
         """
+        if not isinstance(self.algorithm, Algorithm):
+            kinds = ", ".join(f"{kind.__name__}()" for kind in ALGORITHMS.values())
+            raise TypeError(f"algorithm must be such as {kinds}, got {self.algorithm!r}")
         if self.view not in VIEWS:
             raise ValueError(f"view must be {' or '.join(VIEWS)}, got {self.view!r}")
+        checks.fields(self)
         object.__setattr__(self, "memory", checked_name(self.memory, SMALL))
         if self.capacity_of is not None:
             object.__setattr__(self, "capacity_of", checked_name(self.capacity_of))
         check_counts(self, "obs_size", "memory_size", "layers", "hidden_size", "window_size", "num_seeds")
-        if not 0 <= self.seed <= SEEDS - self.num_seeds:
-            raise ValueError(f"seeds must be from 0 to {SEEDS - 1}, got {self.num_seeds} from {self.seed} on")
+        if not 0 <= self.seed <= checks.SEEDS - self.num_seeds:
+            raise ValueError(f"seeds must be from 0 to {checks.SEEDS - 1}, got {self.num_seeds} from {self.seed} on")
 
     @property
     def partial_obs(self) -> bool:
@@ -151,17 +155,18 @@ def from_dict(content: Any) -> Config[Any]:
     if "algorithm" not in content:
         raise ValueError("a config must name an algorithm")
     settings = dict(content)
-    kind = _closest("algorithm", settings.pop("algorithm"), ALGORITHMS)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    own = {field.name: field for field in dataclasses.fields(Config) if field.name != "algorithm"}
-    for name, value in settings.items():
-        field = _closest("setting", name, fields | own)
-        if not _fits(value, field.type):
-            raise ValueError(f"{name} must be {_spell(field.type)}, got {value!r}")
+    kind = ALGORITHMS[checks.one_of("algorithm", settings.pop("algorithm"), ALGORITHMS)]
+    hyperparameters = [field.name for field in dataclasses.fields(kind)]
+    own = [field.name for field in dataclasses.fields(Config) if field.name != "algorithm"]
+    for name in settings:
+        checks.one_of("setting", name, (*own, *hyperparameters))
     if "env_id" not in settings:
         raise ValueError("a config must name an environment: env_id")
-    algorithm = kind(**{name: value for name, value in settings.items() if name in fields})
-    config = Config(algorithm=algorithm, **{name: value for name, value in settings.items() if name in own})
+    try:
+        algorithm = kind(**{name: value for name, value in settings.items() if name in hyperparameters})
+        config = Config(algorithm=algorithm, **{name: value for name, value in settings.items() if name in own})
+    except TypeError as error:
+        raise ValueError(str(error)) from None
     return config if config.other_rules else dataclasses.replace(config, env_version=None)
 
 
@@ -226,30 +231,3 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
 
 
 PRESETS = {"paper": _paper, "cpu": _cpu}
-
-
-def _closest(what: str, name: Any, known: dict[str, Any]) -> Any:
-    if not isinstance(name, str) or name not in known:
-        raise names.unknown(what, name, known)
-    return known[name]
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    if kind is float:
-        return isinstance(value, int | float)
-    if isinstance(kind, type):
-        return isinstance(value, kind)
-    options = getattr(kind, "__args__", ())
-    if all(isinstance(option, str) for option in options):  # a Literal
-        return value in options
-    return any(value is None if option is type(None) else _fits(value, option) for option in options)
-
-
-def _spell(kind: Any) -> str:
-    if isinstance(kind, type):
-        return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]
-    options = [option for option in kind.__args__ if option is not type(None)]
-    spelled = " or ".join(option if isinstance(option, str) else _spell(option) for option in options)
-    return spelled if len(options) == len(kind.__args__) else f"{spelled} or null"

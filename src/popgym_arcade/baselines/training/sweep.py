@@ -103,22 +103,22 @@ class Sweep:
         waiting = self.waiting
         failed = []
         done = len(self.commands) - len(waiting)
-        terminal.show_progress(f"{done} of {len(self.commands)} finished")
-        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            futures = {pool.submit(self._run_one, folder, words): folder for folder, words in waiting.items()}
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    folder = futures[future]
-                    if future.result():
-                        failed.append(folder)
-                    else:
-                        done += 1
-                    outcome = "failed" if future.result() else "finished"
-                    terminal.show_progress(f"{done} of {len(self.commands)} finished; {folder.name} {outcome}")
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        terminal.show_progress("")
+        with terminal.Progress() as progress:
+            progress(f"{done} of {len(self.commands)} finished")
+            with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+                futures = {pool.submit(self._run_one, folder, words): folder for folder, words in waiting.items()}
+                try:
+                    for future in concurrent.futures.as_completed(futures):
+                        folder = futures[future]
+                        if future.result():
+                            failed.append(folder)
+                        else:
+                            done += 1
+                        outcome = "failed" if future.result() else "finished"
+                        progress(f"{done} of {len(self.commands)} finished; {folder.name} {outcome}")
+                except KeyboardInterrupt:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         print(self.table())
         for folder in failed:
             print(f"failed: {folder}; its output is in {self._output(folder)}")
