@@ -1,7 +1,6 @@
 import functools
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,13 +63,3 @@ def test_nothing_crosses_an_end() -> None:
     for end in np.flatnonzero(terminated | truncated):
         changed, same = returns(reward.at[end + 1 :].add(9), value.at[end + 1 :].add(9)), returns(reward, value)
         np.testing.assert_array_equal(changed[: end + 1], same[: end + 1])
-
-
-def test_shapes_and_dtypes_are_checked_in_tests() -> None:
-    reward, value, terminated, truncated = (jnp.tile(jnp.asarray(part)[:, None], (1, 2)) for part in episodes(0))
-    returns = functools.partial(lambda_returns, gamma=0.9, td_lambda=0.8)
-    assert returns(reward, value, terminated, truncated).shape == (T, 2)
-    with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'bootstrap_value'"):
-        returns(reward, value.T, terminated, truncated)
-    with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'truncated'"):
-        returns(reward, value, terminated, truncated.astype(jnp.float32))
