@@ -206,6 +206,7 @@ def test_config_round_trip(name: str) -> None:
     assert configs.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_configs_in_python_are_checked_too() -> None:
     wrong: Any = "both"
     with pytest.raises(ValueError, match="view must be mdp or pomdp, got 'both'"):

@@ -60,6 +60,7 @@ def test_the_actions_are_those_recorded() -> None:
     assert not np.allclose(replay(model, episode, episode.frames, picks), replay(model, other, episode.frames, picks))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_replays() -> None:
     model, episode = known.small("gru"), known.episode(3)
     with pytest.raises(ValueError, match=r"picks must have the shape \[replays, 3\], got \[2\]"):

@@ -1,16 +1,19 @@
 """Recall density, contamination, gap and bias, of agents and tables whose answer is known."""
 
+import dataclasses
 import json
 import math
 import pathlib
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 
 from popgym_arcade.introspection import contamination, density, gap, saliency
 from popgym_arcade.introspection.gap import Result
 from tests.introspection import known
+from tests.shapes import assert_true_to_its_annotations
 
 
 def measured(model: Any, length: int, starts: tuple[int, ...] = (0,)) -> np.ndarray:
@@ -187,3 +190,15 @@ def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     (tmp_path / "pomdp" / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is damaged"):
         gap.read([tmp_path / "pomdp"])
+
+
+def test_records_have_the_shapes_that_their_annotations_say() -> None:
+    model, episode = known.last(2), known.episode(5)
+    assert_true_to_its_annotations(saliency.recall(model, episode))
+    assert_true_to_its_annotations(saliency.recall(model, episode, [1, 4], small=True))
+    found = contamination.noise(model, episode, np.random.default_rng(0))
+    assert_true_to_its_annotations(found)
+    assert_true_to_its_annotations(contamination.shuffled(model, episode, [2, 3], np.random.default_rng(0)))
+    assert_true_to_its_annotations(density.spread([np.stack(contamination.by_lag(found))]))
+    with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'reward'"):
+        dataclasses.replace(episode, reward=episode.reward[1:])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 import popgym_arcade
 from popgym_arcade import pictures, scores
@@ -206,8 +207,8 @@ def _data(view: View) -> dict[str, Any]:
     }
 
 
-def _atlas(frames: np.ndarray) -> np.ndarray:
-    """Put frames into rows of `_COLUMNS`: uint8[height, width, 3]."""
+def _atlas(frames: UInt8[np.ndarray, "n S S 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Put frames into rows of `_COLUMNS`."""
     size = frames.shape[1]
     rows = -(-len(frames) // _COLUMNS)
     cells = np.zeros((rows * _COLUMNS, size, size, 3), np.uint8)

@@ -8,11 +8,12 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from popgym_arcade import files
 
 
+@runtime_checkable
 class Log(Protocol):
     """Takes metrics."""
 
