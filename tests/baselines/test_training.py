@@ -261,11 +261,13 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"algorithm": "ppo", "learning_rate": 0}, "learning_rate must be positive"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         configs.from_dict({"algorithm": "pqn", **SMALL, **settings})
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_types() -> None:
     wrong: Any = 8.5, "pqn", PQN
     with pytest.raises(TypeError, match=r"num_envs must be a whole number, got 8.5"):
