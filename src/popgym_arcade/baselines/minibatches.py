@@ -58,7 +58,7 @@ def take(
 
 
 def burn_in_mask(burn_in: int, like: Float32[Array, "T B"]) -> Float32[Array, "T B"]:
-    """Weigh the steps of sequences, in the shape [T, B] of `like`: the first `burn_in` of each 0, the others 1.
+    """Weigh the steps of sequences, float32[T, B] as `like`: the first `burn_in` of each 0, the others 1.
 
     Single frames, sequences of length one, have nothing to warm up.
     """
