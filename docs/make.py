@@ -39,6 +39,7 @@ _CANDIDATES = 63
 _HALF = 100  # frames from the start of a long episode, and from its end
 _OBS_SIZE = 128
 _PAUSE = 1_200  # milliseconds, on the first frame and on the last one
+_SOURCE = "https://ADDRESS/blob/main"
 _MADE = "<!-- Made by docs/make.py from the docstrings of the code and from players/returns.json: edit those. -->"
 
 
@@ -204,7 +205,7 @@ def _page(game: Game) -> str:
         " ".join((state.__doc__ or "").split()),
         _table(["field", "what it is, and who sees it"], [[f"`{name}`", doc] for name, doc in field_docs(state).items()]),
         *([f"Source: {told['Source']}"] if "Source" in told else []),
-        f"Code: [`{slug(game)}.py`](../../src/popgym_arcade/environments/{slug(game)}.py).",
+        f"Code: [`{slug(game)}.py`]({_SOURCE}/src/popgym_arcade/environments/{slug(game)}.py).",
     ]
     return "\n\n".join(parts) + "\n"
 
