@@ -62,7 +62,7 @@ def test_records_of_the_baselines() -> None:
         _, told = collect(network, task, lambda *_: (jnp.int32(0), jnp.float32(0)), jnp.max, actors, keys, 3)
         ring = replay.write(learner.replay, rollout, learner.actors.memory, jnp.int32(0))
         places = algorithm.draw(task, network, jnp.int32(0))
-        sample = replay.read(ring, places.slot[0], places.env[0], 3, jnp.int32(0), 3)
+        sample = replay.read_sequences(ring, places.slot[0], places.env[0], 3, jnp.int32(0), 3)
         return (
             PQN(**SIZES).init(None, task),
             learner,

@@ -13,7 +13,7 @@ from popgym_arcade.baselines.model.encoder import Encoder
 from popgym_arcade.baselines.model.memory import Memory
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.baselines.training.config import Config
-from popgym_arcade.introspection.episode import Episode
+from popgym_arcade.introspection.episode import Recording
 
 SIZE, ACTIONS = 64, 5
 SMALL: Any = {"obs_size": SIZE, "encoder": "patch", "memory_size": 32, "hidden_size": 32, "layers": 1}
@@ -96,11 +96,11 @@ def config(env_id: str, view: Any = "pomdp", obs_size: int = SIZE, seed: int = 0
     return Config(env_id=env_id, view=view, obs_size=obs_size, memory="gru", seed=seed, algorithm=PQN())
 
 
-def episode(length: int, starts: tuple[int, ...] = (0,), seed: int = 0) -> Episode:
+def episode(length: int, starts: tuple[int, ...] = (0,), seed: int = 0) -> Recording:
     """An episode of noise; or several, one after the other."""
     random = np.random.default_rng(seed)
     frames = random.integers(0, 256, (length, SIZE, SIZE, 3), np.uint8)
     action = random.integers(0, ACTIONS, length, np.int32)
     rating = random.normal(size=(length, ACTIONS)).astype(np.float32)
     start = np.isin(np.arange(length), starts)
-    return Episode(frames, np.roll(action, 1), start, action, np.zeros(length, np.float32), rating, False, None, True)
+    return Recording(frames, np.roll(action, 1), start, action, np.zeros(length, np.float32), rating, False, None, True)

@@ -98,7 +98,7 @@ class DQN(QLearning[DQNLearner]):
 
         # Gradient steps: regression of Q-values towards one-step targets, in `epochs` times `minibatches` steps.
         def loss_fn(params: Any, places: Places) -> tuple[Float32[Array, ""], Metrics]:
-            sample = replay.read(buffer, *places, length, learner.updates, self.num_steps)
+            sample = replay.read_sequences(buffer, *places, length, learner.updates, self.num_steps)
             # Targets are constants: no gradient is traced through the network that values them.
             bootstrap_value = self._bootstrap_value(jax.lax.stop_gradient(params), learner.target_params, sample, task)
             target = sample.reward + self.gamma * jnp.where(sample.terminated, 0.0, bootstrap_value)

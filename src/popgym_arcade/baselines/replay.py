@@ -94,7 +94,7 @@ def write(replay: Replay, rollout: Rollout, memory: PyTree[Shaped[Array, "N ..."
     return Replay(memory=memory, **fields)
 
 
-def read(
+def read_sequences(
     replay: Replay,
     slot: Int32[Array, "B"],
     env: Int32[Array, "B"],

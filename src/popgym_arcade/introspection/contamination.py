@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64, Int
 
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.introspection.density import Spread, spread
-from popgym_arcade.introspection.episode import Episode, Progress, advantage, replay, silent, unit
+from popgym_arcade.introspection.episode import Progress, Recording, advantage, replay, silent, unit
 from popgym_arcade.introspection.subject import Subject
 from popgym_arcade.introspection.tables import Table
 
@@ -35,7 +35,7 @@ class Contamination(NamedTuple):
 
 def noise(
     model: Network,
-    episode: Episode,
+    episode: Recording,
     random: np.random.Generator,
     *,
     sigma: float = 1.0,
@@ -71,7 +71,7 @@ def noise(
 
 def shuffled(
     model: Network,
-    episode: Episode,
+    episode: Recording,
     prefixes: Sequence[int],
     random: np.random.Generator,
     *,

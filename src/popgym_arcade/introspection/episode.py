@@ -28,7 +28,7 @@ def silent(message: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Episode:
+class Recording:
     """A recorded episode of n steps; decision i is the one taken at frame i."""
 
     frames: UInt8[np.ndarray, "n S S 3"]
@@ -76,16 +76,16 @@ def advantage(rating: Float[np.ndarray, "*shape A"]) -> Float[np.ndarray, "*shap
     return rating - rating.mean(-1, keepdims=True)
 
 
-def play(
+def record(
     model: Network, env: Environment[Any, Any], key: PRNGKeyArray, num_steps: int | None = None, number: int = 0
-) -> Episode:
+) -> Recording:
     """Play an episode, always taking the action that is rated best.
 
     Args:
         model: the agent.
         env: the game, in the view to play in.
         key: one JAX random key.
-        num_steps: how many steps; if left out, to the end. An episode may end earlier, see `Episode.ended_early`.
+        num_steps: how many steps; if left out, to the end. An episode may end earlier, see `Recording.ended_early`.
         number: which of the episodes that `baselines.evaluate` plays with this key.
 
     Raises:
@@ -104,7 +104,7 @@ def play(
         steps.append(jax.device_get((*seen, step.action, step.reward, action_scores(step.output))))
         done = bool(actors.start[0])
     frames, last_actions, starts, actions, rewards, ratings = (np.concatenate(parts) for parts in zip(*steps, strict=True))
-    return Episode(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps, done)
+    return Recording(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps, done)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -120,7 +120,7 @@ def _is_policy(model: Network) -> bool:
 
 def replay(
     model: Network,
-    episode: Episode,
+    episode: Recording,
     frames: Pool,
     picks: Int[np.ndarray, "r n"],
     *,

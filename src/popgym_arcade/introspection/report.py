@@ -17,7 +17,7 @@ from popgym_arcade import pictures, scores
 from popgym_arcade.environment import Action, view_name
 from popgym_arcade.introspection import contamination, density, saliency
 from popgym_arcade.introspection.contamination import Contamination
-from popgym_arcade.introspection.episode import Episode, Progress, silent
+from popgym_arcade.introspection.episode import Progress, Recording, silent
 from popgym_arcade.introspection.saliency import Recall
 from popgym_arcade.introspection.subject import About, Subject, from_run, subject
 
@@ -29,7 +29,7 @@ class View(NamedTuple):
     """The part of a report that shows one view of a game."""
 
     subject: Subject
-    episode: Episode
+    episode: Recording
     recall: Recall
     """Of all decisions, with small maps."""
     noise: Contamination

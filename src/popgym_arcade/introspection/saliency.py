@@ -17,13 +17,13 @@ from jaxtyping import Array, Bool, Float32, Int, Int32, PRNGKeyArray, Shaped, UI
 from popgym_arcade import checks
 from popgym_arcade.baselines.model.builder import Network
 from popgym_arcade.introspection.episode import (
-    Episode,
     Progress,
+    Recording,
     checked_chunk,
     chunks,
     encode,
     padded,
-    play,
+    record,
     silent,
     value,
 )
@@ -82,7 +82,7 @@ def get_saliency_maps(
     agent = subject(model, config)
     checked_target(target, model.num_actions)
     checked_chunk(chunk)
-    episode = play(model, agent.env, rng, num_steps)
+    episode = record(model, agent.env, rng, num_steps)
     for remark in episode.remarks:
         print(remark)
     grads = maps(model, episode, target, chunk=chunk)
@@ -92,7 +92,7 @@ def get_saliency_maps(
 class SaliencyStudy(NamedTuple):
     """The saliency of all decisions of an episode."""
 
-    episode: Episode
+    episode: Recording
     maps: list[np.ndarray]
     """As `maps` returns them."""
     recall: Recall
@@ -145,7 +145,7 @@ def measure(
 
 
 def maps(
-    model: Network, episode: Episode, target: Target = "sum", *, chunk: int = _CHUNK, progress: Progress = silent
+    model: Network, episode: Recording, target: Target = "sum", *, chunk: int = _CHUNK, progress: Progress = silent
 ) -> list[Float32[np.ndarray, "_ S S 3"]]:
     """Map all decisions of an episode, in full: one float32[i + 1, S, S, 3] for each decision i, by frames 0..i."""
     checked_target(target, model.num_actions)
@@ -156,7 +156,7 @@ def maps(
 
 def recall(
     model: Network,
-    episode: Episode,
+    episode: Recording,
     decisions: Sequence[int] | Int[np.ndarray, "decisions"] | None = None,
     *,
     small: bool = False,
@@ -227,7 +227,7 @@ Keep = Callable[[Gradients], Kept]
 
 def stream(
     model: Network,
-    episode: Episode,
+    episode: Recording,
     decisions: Int[np.ndarray, "decisions"],
     keep: Keep,
     target: Target,

@@ -14,7 +14,7 @@ from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import run as runs
 from popgym_arcade.environment import Environment, view_name
-from popgym_arcade.introspection.episode import Episode, play
+from popgym_arcade.introspection.episode import record
 
 _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
 
@@ -27,7 +27,7 @@ class Subject(NamedTuple):
     """The game in the view to look into, at the size of frames that the model is made for."""
     about: "About"
 
-    def record(self, episode_seed: int = 0, num_steps: int | None = None, number: int = 0) -> Episode:
+    def record(self, episode_seed: int = 0, num_steps: int | None = None, number: int = 0) -> Recording:
         """Play an episode greedily, and record it.
 
         Args:
@@ -35,7 +35,7 @@ class Subject(NamedTuple):
             num_steps: how many steps; if left out, to the end. An episode may end earlier.
             number: which of the episodes of this seed.
         """
-        return play(self.model, self.env, jax.random.key(episode_seed), num_steps, number)
+        return record(self.model, self.env, jax.random.key(episode_seed), num_steps, number)
 
     def other_view(self) -> "Subject":
         """The same agent, in front of the game's twin."""
@@ -110,7 +110,7 @@ def about_run(run: pathlib.Path) -> About:
     Raises:
         OSError, ValueError: if it cannot be read; see `popgym_arcade.baselines.load`.
     """
-    return described(configs.read(runs.find(run) / runs.CONFIG))
+    return described(configs.read_config(runs.find(run) / runs.CONFIG))
 
 
 def described(config: Any) -> About:

@@ -170,7 +170,7 @@ def from_dict(content: Any) -> Config[Any]:
     return config if config.other_rules else dataclasses.replace(config, env_version=None)
 
 
-def read(path: pathlib.Path) -> Config[Any]:
+def read_config(path: pathlib.Path) -> Config[Any]:
     """Read the config of a run, or another one, from a JSON file.
 
     Raises:

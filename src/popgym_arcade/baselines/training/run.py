@@ -95,7 +95,7 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         ValueError: if it has no such seed, or its config or evaluation is damaged.
     """
     folder = find(run)
-    config = configs.read(folder / CONFIG)
+    config = configs.read_config(folder / CONFIG)
     seed = config.seed if seed is None else seed
     if seed not in config.seeds:
         raise ValueError(f"{folder} has the seeds {', '.join(map(str, config.seeds))}, not {seed}")
@@ -158,5 +158,5 @@ def is_finished(folder: pathlib.Path) -> bool:
     """Whether training has come to its end, and all agents are there: the evaluation is written last."""
     if not (folder / EVALUATION).is_file():
         return False
-    config = configs.read(folder / CONFIG)
+    config = configs.read_config(folder / CONFIG)
     return all(model_path(folder, config, seed).is_file() for seed in config.seeds)

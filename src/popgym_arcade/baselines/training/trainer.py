@@ -106,7 +106,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
     """
     folder = pathlib.Path(options.run or default_folder(config))
     if options.resumable and (folder / run.CONFIG).is_file():
-        if changed := config.differences(configs.read(folder / run.CONFIG).to_dict()):
+        if changed := config.differences(configs.read_config(folder / run.CONFIG).to_dict()):
             raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
         return resume(folder, options)
     layout = Layout(options.num_devices)
@@ -135,7 +135,7 @@ def resume(folder: str | pathlib.Path, options: ResumeOptions = ResumeOptions())
     folder = pathlib.Path(folder)
     if not (folder / run.CONFIG).is_file():
         raise FileNotFoundError(f"{folder} is no run: it has no {run.CONFIG}")
-    config = configs.read(folder / run.CONFIG)
+    config = configs.read_config(folder / run.CONFIG)
     if config.other_rules:
         raise ValueError(f"{folder} was begun under {config.other_rules}: train anew")
     if run.is_finished(folder):
@@ -359,7 +359,7 @@ class _Training:
         params = self._each_seed([learner.params for learner in self.learners])
         models = dict(zip(self.config.seeds, self._write_models(params), strict=True))
         config, folder, episodes = self.config, self.folder, self.options.eval_episodes
-        lines = logs.read(folder / run.METRICS)
+        lines = logs.read_metrics(folder / run.METRICS)
         if lines:  # unless all are lost
             files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
         if self.options.video:
