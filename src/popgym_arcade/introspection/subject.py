@@ -14,7 +14,7 @@ from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import run as runs
 from popgym_arcade.environment import Environment, view_name
-from popgym_arcade.introspection.episode import record
+from popgym_arcade.introspection.episode import Recording, record
 
 _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
 
