@@ -21,7 +21,7 @@ def test_snippet(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_screen(capsys: pytest.CaptureFixture[str]) -> None:
     """Its commands can be copied in a clone, and its snippet shows something."""
     screen = TEXT.partition("\n## ")[0]
-    [commands] = re.findall(r"```\n(.*?)```", screen, re.DOTALL)
+    [commands] = re.findall(r"```sh\n(.*?)```", screen, re.DOTALL)
     install, play = commands.splitlines()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert re.fullmatch(r'pip install "\.\[(\w+)\]"', install) and install[15:-2] in extras
