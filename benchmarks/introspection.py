@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from popgym_arcade import files, speed, terminal
-from popgym_arcade.baselines.model.builder import Network, QNetworkRNN
+from popgym_arcade.baselines.model.builder import MemoryNetwork, QNetworkRNN
 from popgym_arcade.introspection import report, saliency
 from popgym_arcade.introspection.episode import Recording, unit
 from popgym_arcade.introspection.subject import subject
@@ -108,7 +108,7 @@ def measure(way: str, agent: str, steps: int) -> dict[str, Any]:
     return {"seconds": seconds[0], "again": seconds[-1], "peak_bytes": peak}
 
 
-def plain(model: Network, episode: Recording) -> list[np.ndarray]:
+def plain(model: MemoryNetwork, episode: Recording) -> list[np.ndarray]:
     """All maps, the plain way: one gradient per decision and action, traced anew for each decision."""
     frames, maps = jnp.asarray(unit(episode.frames)), []
     for decision in range(len(episode)):
@@ -126,7 +126,7 @@ def plain(model: Network, episode: Recording) -> list[np.ndarray]:
     return maps
 
 
-def _report(model: Network, steps: int) -> dict[str, Any]:
+def _report(model: MemoryNetwork, steps: int) -> dict[str, Any]:
     agent = subject(model, CONFIG)
     start = time.perf_counter()
     document = report.html(report.look(agent, agent.other_view(), steps))
@@ -157,7 +157,7 @@ def _open_seconds(document: str) -> float | None:
     return float(np.median(durations))
 
 
-WAYS: dict[str, Callable[[Network, Recording], Any]] = {
+WAYS: dict[str, Callable[[MemoryNetwork, Recording], Any]] = {
     "nothing": lambda model, episode: None,
     "stream": lambda model, episode: saliency.recall(model, episode),
     "maps": lambda model, episode: saliency.maps(model, episode),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.baselines.model.builder import ActorCriticRNN, Network, QNetworkRNN
+from popgym_arcade.baselines.model.builder import ActorCriticRNN, MemoryNetwork, QNetworkRNN
 from popgym_arcade.baselines.model.encoder import Encoder
 from popgym_arcade.baselines.model.memory import Memory
 from popgym_arcade.baselines.pqn import PQN
@@ -67,27 +67,27 @@ class First(Memory):
         return jax.lax.scan(step, state, (x, start))
 
 
-def last(frames: int) -> Network:
+def last(frames: int) -> MemoryNetwork:
     """An agent whose values are a linear map of the last frames' mean colour."""
     return known(lambda *_, **sizes: Last(frames, sizes["output_size"]))
 
 
-def first() -> Network:
+def first() -> MemoryNetwork:
     """An agent whose values are a linear map of the first frame's mean colour."""
     return known(lambda *_, **sizes: First(sizes["output_size"]))
 
 
-def known(memory: Any) -> Network:
+def known(memory: Any) -> MemoryNetwork:
     return QNetworkRNN(ACTIONS, jax.random.key(0), memory, obs_size=SIZE, encoder=Means, hidden_size=3)
 
 
 @functools.cache
-def small(memory: str, seed: int = 0) -> Network:
+def small(memory: str, seed: int = 0) -> MemoryNetwork:
     return QNetworkRNN(ACTIONS, jax.random.key(seed), memory, **SMALL)
 
 
 @functools.cache
-def policy(memory: str) -> Network:
+def policy(memory: str) -> MemoryNetwork:
     return ActorCriticRNN(ACTIONS, jax.random.key(0), memory, **SMALL)
 
 

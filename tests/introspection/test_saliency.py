@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from popgym_arcade.baselines.model.builder import Network, QNetwork
+from popgym_arcade.baselines.model.builder import MemoryNetwork, QNetwork
 from popgym_arcade.introspection import saliency
 from popgym_arcade.introspection.episode import unit, value
 from tests.introspection import known
@@ -18,7 +18,7 @@ CONFIG = {"ENV_NAME": "NavigatorEasy", "PARTIAL": False, "MEMORY_TYPE": "gru", "
 
 
 @jax.jit
-def outputs(model: Network, frames: Any, last_action: Any, start: Any) -> jax.Array:
+def outputs(model: MemoryNetwork, frames: Any, last_action: Any, start: Any) -> jax.Array:
     return value(model(model.initial_state(), frames, last_action, start)[1])
 
 

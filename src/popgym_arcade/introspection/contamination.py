@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.introspection.density import Spread, spread
 from popgym_arcade.introspection.episode import Progress, Recording, advantage, replay, silent, unit
 from popgym_arcade.introspection.subject import Subject
@@ -34,7 +34,7 @@ class Contamination(NamedTuple):
 
 
 def noise(
-    model: Network,
+    model: MemoryNetwork,
     episode: Recording,
     random: np.random.Generator,
     *,
@@ -70,7 +70,7 @@ def noise(
 
 
 def shuffled(
-    model: Network,
+    model: MemoryNetwork,
     episode: Recording,
     prefixes: Sequence[int],
     random: np.random.Generator,

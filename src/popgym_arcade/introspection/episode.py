@@ -14,7 +14,7 @@ from popgym_arcade import checks
 from popgym_arcade.baselines.arrays import Frames
 from popgym_arcade.baselines.collect import Actors, Step, start_episodes, step_agents
 from popgym_arcade.baselines.evaluation import action_scores, greedy
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.environment import Environment
 
 Pool = UInt8[np.ndarray, "p S S 3"] | Float32[np.ndarray, "p S S 3"]
@@ -77,7 +77,7 @@ def advantage(rating: Float[np.ndarray, "*shape A"]) -> Float[np.ndarray, "*shap
 
 
 def record(
-    model: Network, env: Environment[Any, Any], key: PRNGKeyArray, num_steps: int | None = None, number: int = 0
+    model: MemoryNetwork, env: Environment[Any, Any], key: PRNGKeyArray, num_steps: int | None = None, number: int = 0
 ) -> Recording:
     """Play an episode, always taking the action that is rated best.
 
@@ -108,18 +108,18 @@ def record(
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _step(model: Network, env: Environment[Any, Any], actors: Actors, key: PRNGKeyArray) -> tuple[Actors, Step]:
+def _step(model: MemoryNetwork, env: Environment[Any, Any], actors: Actors, key: PRNGKeyArray) -> tuple[Actors, Step]:
     return step_agents(model, env, env.default_params, greedy, actors, key[None])
 
 
-def _is_policy(model: Network) -> bool:
+def _is_policy(model: MemoryNetwork) -> bool:
     frames = jax.ShapeDtypeStruct((1, model.obs_size, model.obs_size, 3), jnp.uint8)
     seen = (frames, jax.ShapeDtypeStruct((1,), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.bool_))
     return isinstance(jax.eval_shape(lambda *seen: model(model.initial_state(), *seen)[1], *seen), tuple)
 
 
 def replay(
-    model: Network,
+    model: MemoryNetwork,
     episode: Recording,
     frames: Pool,
     picks: Int[np.ndarray, "r n"],
@@ -162,7 +162,7 @@ def replay(
 
 @jax.jit
 def _replay(
-    model: Network,
+    model: MemoryNetwork,
     features: Float32[Array, "p F"],
     picks: Int[Array, "r n"],
     last_action: Int32[Array, "n"],
@@ -174,14 +174,14 @@ def _replay(
     return jax.vmap(one)(picks)
 
 
-def encode(model: Network, frames: Pool, chunk: int) -> Float32[np.ndarray, "p F"]:
+def encode(model: MemoryNetwork, frames: Pool, chunk: int) -> Float32[np.ndarray, "p F"]:
     """Let the encoder see frames, uint8 or float32 [p, S, S, 3], some at a time: float32[p, F]."""
     parts = [np.asarray(_encode(model, frames[rows])) for rows in chunks(len(frames), chunk)]
     return np.concatenate(parts)[: len(frames)]
 
 
 @jax.jit
-def _encode(model: Network, frames: Frames) -> Float32[Array, "T F"]:
+def _encode(model: MemoryNetwork, frames: Frames) -> Float32[Array, "T F"]:
     return model.encoder(frames)
 
 

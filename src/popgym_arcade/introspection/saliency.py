@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, Int32, PRNGKeyArray, Shaped, UInt8
 
 from popgym_arcade import checks
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.introspection.episode import (
     Progress,
     Recording,
@@ -54,7 +54,7 @@ class Recall(NamedTuple):
 
 
 def get_saliency_maps(
-    rng: PRNGKeyArray, model: Network, config: Any, num_steps: int = 10, target: Target = "sum", *, chunk: int = _CHUNK
+    rng: PRNGKeyArray, model: MemoryNetwork, config: Any, num_steps: int = 10, target: Target = "sum", *, chunk: int = _CHUNK
 ) -> tuple[list[Float32[np.ndarray, "_ S S 3"]], UInt8[np.ndarray, "n S S 3"], list[Float32[np.ndarray, "S S 3"]]]:
     """Play an episode greedily, and map what each of its decisions depends on.
 
@@ -145,7 +145,7 @@ def measure(
 
 
 def maps(
-    model: Network, episode: Recording, target: Target = "sum", *, chunk: int = _CHUNK, progress: Progress = silent
+    model: MemoryNetwork, episode: Recording, target: Target = "sum", *, chunk: int = _CHUNK, progress: Progress = silent
 ) -> list[Float32[np.ndarray, "_ S S 3"]]:
     """Map all decisions of an episode, in full: one float32[i + 1, S, S, 3] for each decision i, by frames 0..i."""
     checked_target(target, model.num_actions)
@@ -155,7 +155,7 @@ def maps(
 
 
 def recall(
-    model: Network,
+    model: MemoryNetwork,
     episode: Recording,
     decisions: Sequence[int] | Int[np.ndarray, "decisions"] | None = None,
     *,
@@ -226,7 +226,7 @@ Keep = Callable[[Gradients], Kept]
 
 
 def stream(
-    model: Network,
+    model: MemoryNetwork,
     episode: Recording,
     decisions: Int[np.ndarray, "decisions"],
     keep: Keep,
@@ -256,7 +256,7 @@ def stream(
 
 @functools.partial(jax.jit, static_argnames="keep")
 def _gradients(
-    model: Network,
+    model: MemoryNetwork,
     frames: UInt8[Array, "n S S 3"],
     features: Float32[Array, "n F"],
     last_action: Int32[Array, "n"],

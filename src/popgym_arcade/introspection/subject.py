@@ -9,7 +9,7 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import baselines, checks
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import run as runs
@@ -22,7 +22,7 @@ _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
 class Subject(NamedTuple):
     """An agent and its game."""
 
-    model: Network
+    model: MemoryNetwork
     env: Environment[Any, Any]
     """The game in the view to look into, at the size of frames that the model is made for."""
     about: "About"
@@ -68,7 +68,7 @@ class About(NamedTuple):
         return f"{self.env_id}-{view_name(self.partial_obs).lower()}-{self.memory}-seed{'-'.join(map(str, self.seeds))}"
 
 
-def subject(model: Network, config: Any) -> Subject:
+def subject(model: MemoryNetwork, config: Any) -> Subject:
     """Put an agent and what is said of it together.
 
     Args:
@@ -81,7 +81,7 @@ def subject(model: Network, config: Any) -> Subject:
         ValueError: if a key is missing, the game or the memory is unknown (the error names the closest), or the model does
             not fit: the error says what it has, and what it should have.
     """
-    if not isinstance(model, Network):
+    if not isinstance(model, MemoryNetwork):
         raise TypeError(f"model must be a network of popgym_arcade.baselines.model.builder, got {type(model).__name__}")
     about = described(config)
     env, _ = popgym_arcade.make(about.env_id, partial_obs=about.partial_obs, obs_size=model.obs_size)

@@ -66,7 +66,7 @@ class ActorCriticHead(Head):
         return jax.vmap(self.policy)(x), jax.vmap(self.value)(x)
 
 
-class Network(eqx.Module):
+class MemoryNetwork(eqx.Module):
     """Base class of networks: encoder, memory, head.
 
     Raises:
@@ -155,7 +155,7 @@ class Network(eqx.Module):
 # Each has an `__init__` of its own: type checkers take an equinox module without one for a dataclass of its fields.
 
 
-class QNetwork(Network):
+class QNetwork(MemoryNetwork):
     """The paper's Q-network without memory, which sees the present frame alone: at 128 px 704,901 parameters.
 
     The last action and the start of an episode are arguments as in all networks, and make no difference. To compare with a
@@ -181,7 +181,7 @@ class QNetwork(Network):
         super().__init__(QHead, _Reflex, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=False)
 
 
-class QNetworkRNN(Network):
+class QNetworkRNN(MemoryNetwork):
     """The paper's Q-network with memory: at 128 px 3,529,861 parameters with LRU, 4,577,413 with GRU.
 
     The memory reads the features of each frame and the last action, one-hot. `memory_type="none"` reads the same and has as
@@ -219,7 +219,7 @@ class QNetworkRNN(Network):
         super().__init__(QHead, memory, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=True)
 
 
-class ActorCritic(Network):
+class ActorCritic(MemoryNetwork):
     """`QNetwork` with a policy and a value in place of Q-values; the two share all but their last linear maps."""
 
     def __init__(
@@ -234,7 +234,7 @@ class ActorCritic(Network):
         super().__init__(ActorCriticHead, _Reflex, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=False)
 
 
-class ActorCriticRNN(Network):
+class ActorCriticRNN(MemoryNetwork):
     """`QNetworkRNN` with a policy and a value in place of Q-values; the two share all but their last linear maps."""
 
     def __init__(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Float64, PRNGKeyArray, UInt8
 from popgym_arcade import pictures, scores
 from popgym_arcade.baselines.collect import Actors, start_episodes, step_agents
 from popgym_arcade.baselines.evaluation import evaluate, greedy
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.environment import view_name
 from popgym_arcade.experts import Episode
@@ -21,7 +21,7 @@ _BATCH = 64  # episodes played at once: few enough frames for any memory
 
 
 def returns(
-    models: dict[int, Network], config: Config[Any], partial_obs: bool, episodes: int, seed: int
+    models: dict[int, MemoryNetwork], config: Config[Any], partial_obs: bool, episodes: int, seed: int
 ) -> dict[int, Episode]:
     """Play episodes greedily, the same ones with each agent.
 
@@ -40,7 +40,7 @@ def returns(
     count = min(_BATCH, episodes)
     play = jax.jit(lambda weights, key: evaluate(eqx.combine(weights, rest), env, params, greedy, key, count))
 
-    def all_of(model: Network) -> Episode:
+    def all_of(model: MemoryNetwork) -> Episode:
         weights = eqx.filter(model, eqx.is_array)
         keys = [jax.random.fold_in(jax.random.key(seed), number) for number in range(math.ceil(episodes / count))]
         batches = [jax.device_get(play(weights, key)) for key in keys]
@@ -131,7 +131,7 @@ def curve(lines: list[dict[str, Any]], title: str) -> bytes:
     return buffer.getvalue()
 
 
-def film(model: Network, config: Config[Any], seed: int, limit: int = 500) -> bytes:
+def film(model: MemoryNetwork, config: Config[Any], seed: int, limit: int = 500) -> bytes:
     """Film an episode of the greedy agent, the twins side by side, as MP4; at most `limit` steps of it."""
     env, params = config.make_env()
     weights, rest = eqx.partition(model, eqx.is_array)
