@@ -29,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from popgym_arcade import files, speed, terminal
-from popgym_arcade.baselines.model.builder import Network, QNetworkRNN
+from popgym_arcade.baselines.model.builder import MemoryNetwork, QNetworkRNN
 from popgym_arcade.introspection import report, saliency
-from popgym_arcade.introspection.episode import Episode, unit
+from popgym_arcade.introspection.episode import Recording, unit
 from popgym_arcade.introspection.subject import subject
 
 HERE = pathlib.Path(__file__).parent
@@ -98,7 +98,7 @@ def measure(way: str, agent: str, steps: int) -> dict[str, Any]:
     action = random.integers(0, 5, steps, np.int32)
     rating = random.normal(size=(steps, 5)).astype(np.float32)
     start = np.arange(steps) == 0
-    episode = Episode(frames, np.roll(action, 1), start, action, np.zeros(steps, np.float32), rating, False, None, True)
+    episode = Recording(frames, np.roll(action, 1), start, action, np.zeros(steps, np.float32), rating, False, None, True)
     seconds = []
     for _ in range(1 if way == "plain" else 2):
         start = time.perf_counter()
@@ -108,7 +108,7 @@ def measure(way: str, agent: str, steps: int) -> dict[str, Any]:
     return {"seconds": seconds[0], "again": seconds[-1], "peak_bytes": peak}
 
 
-def plain(model: Network, episode: Episode) -> list[np.ndarray]:
+def plain(model: MemoryNetwork, episode: Recording) -> list[np.ndarray]:
     """All maps, the plain way: one gradient per decision and action, traced anew for each decision."""
     frames, maps = jnp.asarray(unit(episode.frames)), []
     for decision in range(len(episode)):
@@ -126,7 +126,7 @@ def plain(model: Network, episode: Episode) -> list[np.ndarray]:
     return maps
 
 
-def _report(model: Network, steps: int) -> dict[str, Any]:
+def _report(model: MemoryNetwork, steps: int) -> dict[str, Any]:
     agent = subject(model, CONFIG)
     start = time.perf_counter()
     document = report.html(report.look(agent, agent.other_view(), steps))
@@ -157,7 +157,7 @@ def _open_seconds(document: str) -> float | None:
     return float(np.median(durations))
 
 
-WAYS: dict[str, Callable[[Network, Episode], Any]] = {
+WAYS: dict[str, Callable[[MemoryNetwork, Recording], Any]] = {
     "nothing": lambda model, episode: None,
     "stream": lambda model, episode: saliency.recall(model, episode),
     "maps": lambda model, episode: saliency.maps(model, episode),

@@ -35,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a finished run of several seeds")
     options = parser.parse_args()
-    configs_of = {folder: configs.read(folder / run.CONFIG) for folder in options.runs}
+    configs_of = {folder: configs.read_config(folder / run.CONFIG) for folder in options.runs}
     files.write_whole(HERE / "learning.png", curves(configs_of))
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
@@ -79,7 +79,7 @@ def curves(runs: dict[pathlib.Path, Any]) -> bytes:
         for folder, config in runs.items():
             if (config.env_id, config.partial_obs) == panel:
                 colour = COLOURS[memories.index(config.memory)]
-                places, seeds = results.smooth(logs.read(folder / run.METRICS), points=60)
+                places, seeds = results.smooth(logs.read_metrics(folder / run.METRICS), points=60)
                 for seed in seeds:
                     axes.plot(places, seed, color=colour, alpha=0.35, linewidth=0.8)
                 axes.plot(places, np.mean(seeds, axis=0), color=colour, linewidth=2, label=config.memory)

@@ -1,9 +1,24 @@
-"""What holds for all tests: their children get default signals."""
+"""What holds for all tests: shapes are checked, and children get default signals."""
 
+import importlib.util
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+if importlib.util.find_spec("jaxtyping"):  # the core is tested without the extras, too
+    import jaxtyping
+
+    jaxtyping.install_import_hook(
+        ["popgym_arcade.baselines", "popgym_arcade.introspection"],
+        "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as type checkers have it
+    )
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks no annotations: users are told what is wrong by the functions themselves."""
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session", autouse=True)

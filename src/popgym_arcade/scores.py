@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from popgym_arcade import checks
 from popgym_arcade.environment import view_name
 
 RETURNS = pathlib.Path(__file__).parent / "players" / "returns.json"
@@ -63,7 +64,8 @@ def references(env_id: str) -> dict[str, Reference]:
         LookupError: if there are none, as the game is not of this package.
     """
     if env_id not in known():
-        raise LookupError(f"there are no reference returns of {env_id!r}, but for the games of this package")
+        closest = checks.closest(env_id, known())
+        raise LookupError(f"there are no reference returns of {env_id!r}, only of this package's games, such as {closest}")
     return {name: Reference(**found) for name, found in _returns()[env_id]["players"].items()}
 
 

@@ -261,7 +261,7 @@ def _check_keys(env: Environment[Any, Any], params: Any) -> None:
         _require(same, f"{name} must do the same for the same arguments, at each trace")
         try:
             with jax.debug_key_reuse(True):
-                jax.jit(function())(jax.random.key(3))
+                jax.jit(function()).trace(jax.random.key(3))
         except jax.errors.KeyReuseError as error:
             raise ContractError(f"{name} uses a key twice: {error}") from error
 

@@ -128,7 +128,7 @@ def test_who_sees_the_last_action(name: str) -> None:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_gradients_reach_all_parameters(name: str) -> None:
-    network, arguments = make(name), sequence()
+    network, arguments = make(name), tuple(map(jnp.asarray, sequence()))
 
     def loss(network: Any) -> jax.Array:
         answers = jax.tree.leaves(network(network.initial_state(), *arguments)[1])
@@ -172,10 +172,11 @@ def test_many_networks_at_once() -> None:
     """One network per seed, by vmap over keys and then over networks."""
     keys = jax.random.split(jax.random.key(0), 3)
     networks = jax.vmap(lambda key: QNetworkRNN(ACTIONS, key, "gru", **RECURRENT))(keys)
-    _, q = jax.jit(jax.vmap(lambda network: network(network.initial_state(), *sequence())))(networks)
+    _, q = jax.jit(jax.vmap(lambda network: network(network.initial_state(), *map(jnp.asarray, sequence()))))(networks)
     assert q.shape == (3, TIME, ACTIONS) and not np.array_equal(q[0], q[1])
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("construct", "error", "message"),
     [
@@ -196,6 +197,7 @@ def test_bad_arguments(construct: Any, error: Any, message: str) -> None:
         construct(jax.random.key(0))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_calls() -> None:
     network, (obs, last_action, start) = make("QNetworkRNN"), sequence()
     state = network.initial_state()

@@ -50,9 +50,9 @@ def test_conv_encoder_is_the_papers_network() -> None:
 def test_a_convolution_is_a_product(size: int, kernel: int, channels: int) -> None:
     """The way of CPUs and that of other devices, here both on a CPU."""
     random = np.random.default_rng(size)
-    x: Any = random.normal(size=(2, size, size, channels)).astype(np.float32)
-    weight: Any = random.normal(size=(kernel, kernel, channels, 6)).astype(np.float32)
-    bias: Any = random.normal(size=6).astype(np.float32)
+    x = jnp.asarray(random.normal(size=(2, size, size, channels)), jnp.float32)
+    weight = jnp.asarray(random.normal(size=(kernel, kernel, channels, 6)), jnp.float32)
+    bias = jnp.asarray(random.normal(size=6), jnp.float32)
     np.testing.assert_allclose(as_product(x, weight, bias), as_convolution(x, weight, bias), rtol=1e-4, atol=1e-4)
 
 
@@ -101,6 +101,7 @@ def test_parameter_counts() -> None:
     assert count_parameters(jax.eval_shape(lambda key: PatchEncoder(64, key), jax.random.key(0))) == 407_088
 
 
+@pytest.mark.usefixtures("unchecked")
 @of_each_encoder
 def test_bad_arguments(make: Any) -> None:
     key = jax.random.key(0)

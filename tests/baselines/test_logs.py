@@ -18,7 +18,7 @@ def write(path: pathlib.Path, *, seeds: tuple[int, ...] = (0, 1), updates: int =
         for seed in seeds:
             log.write(seed, 64 * update, METRICS)
     log.close()
-    return logs.read(path)
+    return logs.read_metrics(path)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_damaged_lines_are_left_out_and_counted(
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], damage, *lines[3:]]))
     kept = whole[:2] + whole[4 if b"\n" not in damage else 3 :]  # without an end it takes the next line with it
-    assert logs.read(path) == kept
+    assert logs.read_metrics(path) == kept
     results.curve(kept, "damaged")
 
     logs.JsonLines(path, 192, 6).close()
@@ -62,7 +62,7 @@ def test_a_whole_file_goes_on_where_the_run_does(tmp_path: pathlib.Path, capsys:
         file.write(b'{"seed": 0, "ste')  # killed while it wrote what no checkpoint knows
     logs.JsonLines(path, 128, 4).close()
     assert capsys.readouterr().err == ""
-    assert logs.read(path) == whole[:4]
+    assert logs.read_metrics(path) == whole[:4]
     path.unlink()
     logs.JsonLines(path, 128, 4).close()
     assert "4 of 4 lines are damaged or lost" in capsys.readouterr().err

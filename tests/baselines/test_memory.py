@@ -225,6 +225,7 @@ def test_a_constructor_of_ones_own() -> None:
         make_memory(construct, 8, jax.random.key(0), window_size=3)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

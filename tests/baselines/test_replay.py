@@ -53,7 +53,7 @@ def test_what_was_written_is_read(updates: int) -> None:
     last = updates * STEPS - 1
     for time in range(STEPS * max(0, updates - CHUNKS), last + 1):
         slot, env = jnp.full(ENVS, time % (STEPS * CHUNKS)), jnp.arange(ENVS)
-        sample = replay.read(ring, slot, env, 1, jnp.int32(updates - 1), STEPS)
+        sample = replay.read_sequences(ring, slot, env, 1, jnp.int32(updates - 1), STEPS)
         for name in ("obs", "last_action", "start", "action", "reward", "terminated"):
             np.testing.assert_array_equal(getattr(sample, name)[0], getattr(tape, name)[time])
         known = ~tape.truncated[time] & (time < last)
@@ -61,7 +61,7 @@ def test_what_was_written_is_read(updates: int) -> None:
         if time < last:
             np.testing.assert_array_equal(sample.obs[1], tape.obs[time + 1])
     begun = jnp.array([STEPS * ((updates - 1) % CHUNKS)])
-    newest = replay.read(ring, begun, jnp.array([2]), STEPS, jnp.int32(updates - 1), STEPS)
+    newest = replay.read_sequences(ring, begun, jnp.array([2]), STEPS, jnp.int32(updates - 1), STEPS)
     np.testing.assert_array_equal(newest.memory["h"][0], memories[-1, 2])
     np.testing.assert_array_equal(newest.obs[:-1, 0], written[-1].obs[:, 2])
 

@@ -147,7 +147,7 @@ def test_other_rules_are_named(trained: pathlib.Path, tmp_path: pathlib.Path) ->
         trainer.resume(former)
     with pytest.warns(UserWarning, match=rf"config.json was made under {rules}; the new run is under today's"):
         new = commands.parse(["--config", str(former / "config.json")]).agent
-    assert new == configs.read(trained / "config.json") and not new.other_rules
+    assert new == configs.read_config(trained / "config.json") and not new.other_rules
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
@@ -206,6 +206,7 @@ def test_config_round_trip(name: str) -> None:
     assert configs.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_configs_in_python_are_checked_too() -> None:
     wrong: Any = "both"
     with pytest.raises(ValueError, match="view must be mdp or pomdp, got 'both'"):
@@ -260,11 +261,13 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"algorithm": "ppo", "learning_rate": 0}, "learning_rate must be positive"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_configs(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         configs.from_dict({"algorithm": "pqn", **SMALL, **settings})
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_types() -> None:
     wrong: Any = 8.5, "pqn", PQN
     with pytest.raises(TypeError, match=r"num_envs must be a whole number, got 8.5"):
@@ -446,7 +449,7 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (damaged / "model.eqx").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match="damaged or does not fit"):
         baselines.load(damaged)
-    other = configs.read(damaged / "config.json").to_dict() | {"memory_size": 16}
+    other = configs.read_config(damaged / "config.json").to_dict() | {"memory_size": 16}
     (damaged / "config.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match=r"memory\.map_in\.weight has changed shape"):
         baselines.load(damaged, 1)
@@ -577,7 +580,7 @@ def test_metadata_that_make_no_sense(
     shutil.copytree(trained, folder)
     newest = checkpoint.steps(folder / "checkpoints")[-1]
     rewrite(newest, {"meta.npy": array(json.dumps(checkpoint.read_meta(newest) | change).encode())})
-    training = trainer._Training(configs.read(folder / "config.json"), QUIET, folder, devices.Layout(1))
+    training = trainer._Training(configs.read_config(folder / "config.json"), QUIET, folder, devices.Layout(1))
     training.go_on()
     assert training.updates == (0 if complaint else UPDATES)
     err = capsys.readouterr().err
@@ -587,7 +590,7 @@ def test_metadata_that_make_no_sense(
 def test_foreign_checkpoints(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "cut"
     cut_off(trained, folder)
-    other = configs.read(folder / "config.json").to_dict() | {"hidden_size": 16}
+    other = configs.read_config(folder / "config.json").to_dict() | {"hidden_size": 16}
     (folder / "config.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match="belongs to something else"):
         trainer.resume(folder, QUIET)

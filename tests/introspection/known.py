@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popgym_arcade.baselines.model.builder import ActorCriticRNN, Network, QNetworkRNN
+from popgym_arcade.baselines.model.builder import ActorCriticRNN, MemoryNetwork, QNetworkRNN
 from popgym_arcade.baselines.model.encoder import Encoder
 from popgym_arcade.baselines.model.memory import Memory
 from popgym_arcade.baselines.pqn import PQN
 from popgym_arcade.baselines.training.config import Config
-from popgym_arcade.introspection.episode import Episode
+from popgym_arcade.introspection.episode import Recording
 
 SIZE, ACTIONS = 64, 5
 SMALL: Any = {"obs_size": SIZE, "encoder": "patch", "memory_size": 32, "hidden_size": 32, "layers": 1}
@@ -67,27 +67,27 @@ class First(Memory):
         return jax.lax.scan(step, state, (x, start))
 
 
-def last(frames: int) -> Network:
+def last(frames: int) -> MemoryNetwork:
     """An agent whose values are a linear map of the last frames' mean colour."""
     return known(lambda *_, **sizes: Last(frames, sizes["output_size"]))
 
 
-def first() -> Network:
+def first() -> MemoryNetwork:
     """An agent whose values are a linear map of the first frame's mean colour."""
     return known(lambda *_, **sizes: First(sizes["output_size"]))
 
 
-def known(memory: Any) -> Network:
+def known(memory: Any) -> MemoryNetwork:
     return QNetworkRNN(ACTIONS, jax.random.key(0), memory, obs_size=SIZE, encoder=Means, hidden_size=3)
 
 
 @functools.cache
-def small(memory: str, seed: int = 0) -> Network:
+def small(memory: str, seed: int = 0) -> MemoryNetwork:
     return QNetworkRNN(ACTIONS, jax.random.key(seed), memory, **SMALL)
 
 
 @functools.cache
-def policy(memory: str) -> Network:
+def policy(memory: str) -> MemoryNetwork:
     return ActorCriticRNN(ACTIONS, jax.random.key(0), memory, **SMALL)
 
 
@@ -96,11 +96,11 @@ def config(env_id: str, view: Any = "pomdp", obs_size: int = SIZE, seed: int = 0
     return Config(env_id=env_id, view=view, obs_size=obs_size, memory="gru", seed=seed, algorithm=PQN())
 
 
-def episode(length: int, starts: tuple[int, ...] = (0,), seed: int = 0) -> Episode:
+def episode(length: int, starts: tuple[int, ...] = (0,), seed: int = 0) -> Recording:
     """An episode of noise; or several, one after the other."""
     random = np.random.default_rng(seed)
     frames = random.integers(0, 256, (length, SIZE, SIZE, 3), np.uint8)
     action = random.integers(0, ACTIONS, length, np.int32)
     rating = random.normal(size=(length, ACTIONS)).astype(np.float32)
     start = np.isin(np.arange(length), starts)
-    return Episode(frames, np.roll(action, 1), start, action, np.zeros(length, np.float32), rating, False, None, True)
+    return Recording(frames, np.roll(action, 1), start, action, np.zeros(length, np.float32), rating, False, None, True)

@@ -6,7 +6,7 @@ import pytest
 
 import popgym_arcade
 from popgym_arcade.baselines.evaluation import evaluate, greedy
-from popgym_arcade.introspection.episode import play, replay, unit
+from popgym_arcade.introspection.episode import record, replay, unit
 from tests.introspection import known
 from tests.tiny import Tiny
 
@@ -16,7 +16,7 @@ def test_episodes_are_those_of_the_evaluation(make: Any) -> None:
     env, model, key = Tiny(obs_size=64), make("gru"), jax.random.key(1)
     evaluated = jax.jit(lambda: evaluate(model, env, env.default_params, greedy, key, 3))()
     for number in range(3):
-        episode = play(model, env, key, number=number)
+        episode = record(model, env, key, number=number)
         assert len(episode) == evaluated.length[number]
         assert episode.reward.sum() == pytest.approx(float(evaluated.total[number]))
         assert not episode.ended_early
@@ -30,9 +30,9 @@ def test_episodes_are_those_of_the_evaluation(make: Any) -> None:
 
 def test_steps_asked_for() -> None:
     env, model = Tiny(obs_size=64), known.small("gru")
-    some = play(model, env, jax.random.key(1), 3)
+    some = record(model, env, jax.random.key(1), 3)
     assert len(some) == 3 and not some.ended_early and not some.ended
-    more = play(model, env, jax.random.key(1), 99)
+    more = record(model, env, jax.random.key(1), 99)
     assert len(more) <= 10 and more.ended_early and more.ended
     np.testing.assert_array_equal(some.frames, more.frames[:3])
 
@@ -41,7 +41,7 @@ def test_steps_asked_for() -> None:
 def test_a_replay_of_what_was_seen_changes_nothing(memory: str) -> None:
     model = known.small(memory)
     env, _ = popgym_arcade.make("NavigatorEasy", obs_size=64)
-    episode = play(model, env, jax.random.key(0), 6)
+    episode = record(model, env, jax.random.key(0), 6)
     picks = np.tile(np.arange(6), (3, 1))
     picks[1, 3], picks[2] = 6, 6
     frames = np.concatenate([unit(episode.frames), np.ones((1, 64, 64, 3), np.float32)])
@@ -60,6 +60,7 @@ def test_the_actions_are_those_recorded() -> None:
     assert not np.allclose(replay(model, episode, episode.frames, picks), replay(model, other, episode.frames, picks))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_replays() -> None:
     model, episode = known.small("gru"), known.episode(3)
     with pytest.raises(ValueError, match=r"picks must have the shape \[replays, 3\], got \[2\]"):

@@ -1,16 +1,19 @@
 """Recall density, contamination, gap and bias, of agents and tables whose answer is known."""
 
+import dataclasses
 import json
 import math
 import pathlib
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 
 from popgym_arcade.introspection import contamination, density, gap, saliency
 from popgym_arcade.introspection.gap import Result
 from tests.introspection import known
+from tests.shapes import assert_true_to_its_annotations
 
 
 def measured(model: Any, length: int, starts: tuple[int, ...] = (0,)) -> np.ndarray:
@@ -163,7 +166,7 @@ def write_run(folder: pathlib.Path, memory: str, partial_obs: bool, means: list[
 def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     write_run(tmp_path / "sweep" / "mdp", "GRU", False, [0.5, 0.6])
     write_run(tmp_path / "pomdp", "gru", True, [0.1])
-    found, left_out = gap.read([tmp_path / "sweep", tmp_path / "pomdp"])
+    found, left_out = gap.read_results([tmp_path / "sweep", tmp_path / "pomdp"])
     assert left_out == {"on views that runs were not trained on": 3, "under other rules than today's": 0}
     assert [(one.memory, one.partial_obs, one.seed, one.mean) for one in found] == [
         ("gru", False, 0, 0.5),
@@ -172,18 +175,30 @@ def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     ]
     assert gap.unlike(found) == {}
     write_run(tmp_path / "longer", "none", False, [0.1], total_timesteps=9)
-    assert gap.unlike([*found, *gap.read([tmp_path / "longer"])[0]]) == {"NavigatorEasy": ["total_timesteps"]}
+    assert gap.unlike([*found, *gap.read_results([tmp_path / "longer"])[0]]) == {"NavigatorEasy": ["total_timesteps"]}
     write_run(tmp_path / "former", "none", True, [0.1, 0.2], env_version=0)
-    found, left_out = gap.read([tmp_path / "former"])
+    found, left_out = gap.read_results([tmp_path / "former"])
     assert not found and left_out["under other rules than today's"] == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no run that was evaluated"):
-        gap.read([tmp_path / "empty"])
+        gap.read_results([tmp_path / "empty"])
     with pytest.raises(FileNotFoundError, match="is no run"):
-        gap.read([tmp_path / "nowhere"])
+        gap.read_results([tmp_path / "nowhere"])
     (tmp_path / "pomdp" / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="is no run, or an incomplete one"):
-        gap.read([tmp_path / "pomdp"])
+        gap.read_results([tmp_path / "pomdp"])
     (tmp_path / "pomdp" / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is damaged"):
-        gap.read([tmp_path / "pomdp"])
+        gap.read_results([tmp_path / "pomdp"])
+
+
+def test_records_have_the_shapes_that_their_annotations_say() -> None:
+    model, episode = known.last(2), known.episode(5)
+    assert_true_to_its_annotations(saliency.recall(model, episode))
+    assert_true_to_its_annotations(saliency.recall(model, episode, [1, 4], small=True))
+    found = contamination.noise(model, episode, np.random.default_rng(0))
+    assert_true_to_its_annotations(found)
+    assert_true_to_its_annotations(contamination.shuffled(model, episode, [2, 3], np.random.default_rng(0)))
+    assert_true_to_its_annotations(density.spread([np.stack(contamination.by_lag(found))]))
+    with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'reward'"):
+        dataclasses.replace(episode, reward=episode.reward[1:])

@@ -322,6 +322,10 @@ def test_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded == [(pathlib.Path("RUN"), 1)]
     with pytest.raises(ValueError, match="cannot be combined with"):
         report.show((known.small("gru"), CONFIG), 2, seed=1)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_only_agents_are_shown() -> None:
     not_an_agent: Any = known.small("gru")
     with pytest.raises(TypeError, match="agent must be a run or \\(model, config\\), got QNetworkRNN"):
         report.show(not_an_agent)

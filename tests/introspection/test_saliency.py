@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from popgym_arcade.baselines.model.builder import Network, QNetwork
+from popgym_arcade.baselines.model.builder import MemoryNetwork, QNetwork
 from popgym_arcade.introspection import saliency
 from popgym_arcade.introspection.episode import unit, value
 from tests.introspection import known
@@ -18,7 +18,7 @@ CONFIG = {"ENV_NAME": "NavigatorEasy", "PARTIAL": False, "MEMORY_TYPE": "gru", "
 
 
 @jax.jit
-def outputs(model: Network, frames: Any, last_action: Any, start: Any) -> jax.Array:
+def outputs(model: MemoryNetwork, frames: Any, last_action: Any, start: Any) -> jax.Array:
     return value(model(model.initial_state(), frames, last_action, start)[1])
 
 
@@ -142,6 +142,7 @@ def test_the_config_of_a_run() -> None:
         saliency.get_saliency_maps(jax.random.key(0), known.small("gru"), config, num_steps=2)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "options", "error", "message"),
     [
@@ -166,6 +167,7 @@ def test_bad_input_is_refused_before_anything_is_compiled(
         saliency.get_saliency_maps(jax.random.key(0), model, CONFIG | changes, **options)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_more_bad_input() -> None:
     model, key = known.small("gru"), jax.random.key(0)
     with pytest.raises(ValueError, match=r"config has no PARTIAL, but PARTAIL"):

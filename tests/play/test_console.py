@@ -133,7 +133,7 @@ def test_a_session(person: Callable[..., Person], tmp_path: pathlib.Path) -> Non
     player.wait(player.sees("seed 4"))
     player.press("esc")
     assert player.leave() == 0
-    assert [step.action for step in logs.read(log).episodes[0].steps] == [3, 4, 1, 2, 0]
+    assert [step.action for step in logs.read_log(log).episodes[0].steps] == [3, 4, 1, 2, 0]
     assert b"\x1b[?1049l" in player.received  # the screen is as it was before
     session.close()
 

@@ -46,7 +46,7 @@ def test_broken_logs(tmp_path: pathlib.Path, lines: list[str], complaint: str) -
     path = tmp_path / "log.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
     with pytest.raises(ValueError, match=complaint) as error:
-        logs.read(path)
+        logs.read_log(path)
     assert str(error.value).startswith(str(path))
 
 
@@ -54,13 +54,13 @@ def test_what_is_no_text(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="line 1: this is not text"):
-        logs.read(path)
+        logs.read_log(path)
 
 
 def test_what_editors_and_crashes_leave(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([HEADER, '{"seed": 0}', "", STEP, STEP[:20]]).encode())
-    log = logs.read(path)
+    log = logs.read_log(path)
     assert [(step.line, step.action) for step in log.episodes[0].steps] == [(4, 3)]
 
 
@@ -69,13 +69,13 @@ def test_every_line_is_written_at_once_and_nothing_is_overwritten(tmp_path: path
     session = Session("NavigatorEasy", 1, 64)
     writer = logs.Writer(path, session)
     writer.step(3, session.act(3), "POMDP")
-    log = logs.read(path)  # as after a crash
+    log = logs.read_log(path)  # as after a crash
     assert log.episodes[0].end is None
     assert [step.action for step in log.episodes[0].steps] == [3]
     with pytest.raises(FileExistsError, match="exists already"):
         logs.Writer(path, session)
     writer.close()
-    end = logs.read(path).episodes[0].end
+    end = logs.read_log(path).episodes[0].end
     assert end is not None
     assert (end.end, end.steps, end.state) == ("left", 1, session.digest())
     session.close()

@@ -41,7 +41,7 @@ def play(
     script = Script([*entries, *([] if MENU in entries else [QUIT])])
     monkeypatch.setattr(loop, "time", script)
     session.begin(seed)
-    return script, loop.play(script, session, loop.View("MDP"), **options)
+    return script, loop.run(script, session, loop.View("MDP"), **options)
 
 
 def actions(path: pathlib.Path) -> list[int]:
@@ -185,7 +185,7 @@ def test_replay(monkeypatch: pytest.MonkeyPatch, waiting: Session, tmp_path: pat
         monkeypatch, waiting, [RIGHT, FIRE_KEY, SWITCH, DOWN, RESTART, *shots, RESTART], seed=5, log=writer, film=film
     )
     writer.close()
-    log = logs.read(path)
+    log = logs.read_log(path)
     assert (log.game, log.obs_size, [episode.seed for episode in log.episodes]) == ("BattleShipEasy", 64, [5, 6])
     ends = [episode.end for episode in log.episodes]
     assert [end and end.end for end in ends] == ["left", "terminated"]
@@ -207,7 +207,7 @@ def test_a_replay_can_be_paused_and_left(monkeypatch: pytest.MonkeyPatch, waitin
     writer.close()
     again = Script([TICK, PAUSE, BOTH, PAUSE, TICK, QUIT])
     monkeypatch.setattr(loop, "time", again)
-    loop.replay(again, waiting, logs.read(tmp_path / "log"), 4.0)
+    loop.replay(again, waiting, logs.read_log(tmp_path / "log"), 4.0)
     assert waiting.step == 2
     assert len(again.pages[-1].frames) == 2
 
@@ -233,13 +233,13 @@ def test_a_replay_that_goes_another_way(
     again = Script([TICK] * 5 + [QUIT])
     monkeypatch.setattr(loop, "time", again)
     with pytest.raises(ValueError, match=complaint):
-        loop.replay(again, waiting, logs.read(path), 4.0)
+        loop.replay(again, waiting, logs.read_log(path), 4.0)
 
 
 def test_a_log_without_a_step(waiting: Session, tmp_path: pathlib.Path) -> None:
     logs.Writer(tmp_path / "log", waiting).close()
     with pytest.raises(ValueError, match="holds no step"):
-        loop.replay(Script([]), waiting, logs.read(tmp_path / "log"), 4.0)
+        loop.replay(Script([]), waiting, logs.read_log(tmp_path / "log"), 4.0)
 
 
 def test_a_log_goes_on_to_the_end_of_its_episode_only(
@@ -255,4 +255,4 @@ def test_a_log_goes_on_to_the_end_of_its_episode_only(
     again = Script([TICK] * 40)
     monkeypatch.setattr(loop, "time", again)
     with pytest.raises(ValueError, match="line 35: the episode is over before this step"):
-        loop.replay(again, waiting, logs.read(path), 4.0)
+        loop.replay(again, waiting, logs.read_log(path), 4.0)

@@ -133,8 +133,8 @@ def test_play_and_replay(
     arguments = ["play", "NavigatorEasy", "--view", "pomdp", "--seed", "3", "--obs-size", "64"]
     assert cli.main([*arguments, "--log", str(log), "--record", str(film)]) == 0
     frames = [page.frames for page in live.pages if page.frames]
-    assert [step.action for step in logs.read(log).episodes[0].steps] == [3, 4, 2]
-    assert [step.view for step in logs.read(log).episodes[0].steps] == ["POMDP", "POMDP", "MDP"]
+    assert [step.action for step in logs.read_log(log).episodes[0].steps] == [3, 4, 2]
+    assert [step.view for step in logs.read_log(log).episodes[0].steps] == ["POMDP", "POMDP", "MDP"]
     with pytest.importorskip("PIL.Image").open(film) as movie:
         assert movie.size == (64, 64)
         assert movie.n_frames == 4

@@ -6,22 +6,24 @@ The loop over updates, checkpoints and logs belongs to the trainer. What algorit
 
 import abc
 import dataclasses
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, UInt8
 
 from popgym_arcade import checks
+from popgym_arcade.baselines.arrays import Keys
 from popgym_arcade.environment import Environment
 
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, Float32[Array, ""]]
 _LARGEST, _LARGEST_COUNT = float(np.finfo(np.float32).max), (1 << 31) - 1
 
 
+@runtime_checkable
 class Network(Protocol):
     """A network with memory, or without, called for one environment with time as the first axis; batch it by `jax.vmap`."""
 
@@ -29,18 +31,24 @@ class Network(Protocol):
         """Return the memory before the first frame, a pytree of arrays; one without leaves if there is no memory."""
         ...
 
-    def __call__(self, state: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array, /) -> tuple[Any, Any]:
+    def __call__(
+        self,
+        state: Any,
+        obs: UInt8[Array, "T S S 3"],
+        last_action: Int32[Array, "T"],
+        start: Bool[Array, "T"],
+        /,
+    ) -> tuple[Any, Any]:
         """Process a sequence.
 
         Args:
             state: the memory before it.
-            obs: uint8[T, obs_size, obs_size, 3].
+            obs: uint8[T, S, S, 3].
             last_action: int32[T], unused where `start`.
             start: bool[T], whether a frame begins an episode, and resets the memory before it is seen.
 
         Returns:
-            (memory after it, outputs): Q-values float32[T, num_actions], or logits and values, float32[T, num_actions] and
-            float32[T].
+            (memory after it, outputs): Q-values float32[T, A], or logits and values, float32[T, A] and float32[T].
         """
         ...
 
@@ -57,7 +65,7 @@ class Shard:
     """The name of the axis of devices, as in `jax.shard_map`."""
     num_devices: int = 1
 
-    def indices(self, count: int) -> jax.Array:
+    def indices(self, count: int) -> Int32[Array, "part"]:
         """Return the indices, among all, of this device's part of `count` things: int32[count / num_devices]."""
         part = count // self.num_devices
         return jnp.arange(part) + (0 if self.axis_name is None else part * jax.lax.axis_index(self.axis_name))
@@ -75,7 +83,7 @@ class Task:
     env_params: Any
     network_structure: Any
     """A network without its parameters, as by `equinox.filter(network, equinox.is_inexact_array, inverse=True)`."""
-    key: jax.Array
+    key: PRNGKeyArray
     """The key of the run. Each update, and each environment in it, has a key of its own, derived from its index."""
     shard: Shard = Shard()
 
@@ -83,12 +91,12 @@ class Task:
         """Return the network with these parameters."""
         return eqx.combine(params, self.network_structure)
 
-    def env_keys(self, update: ArrayLike, num_envs: int) -> jax.Array:
+    def env_keys(self, update: Int32[Array, ""] | int, num_envs: int) -> Keys:
         """Return the keys of this device's environments in an update, counted from 0; those of update -1 start them."""
         key = jax.random.fold_in(jax.random.fold_in(self.key, 1), 1 + update)
         return jax.vmap(lambda index: jax.random.fold_in(key, index))(self.shard.indices(num_envs))
 
-    def minibatch_key(self, update: jax.Array) -> jax.Array:
+    def minibatch_key(self, update: Int32[Array, ""]) -> PRNGKeyArray:
         """Return the key of what is drawn at random to learn from in an update."""
         return jax.random.fold_in(jax.random.fold_in(self.key, 2), update)
 
@@ -100,9 +108,9 @@ class Learner(NamedTuple):
     """The parameters of the network."""
     opt_state: Any
     actors: Any
-    """`collect.Actors`; every leaf has a leading axis num_envs."""
-    updates: jax.Array
-    """The number of updates made, int32[]."""
+    """`collect.Actors`; every leaf [N, ...]."""
+    updates: Int32[Array, ""]
+    """The number of updates made."""
 
 
 L = TypeVar("L", bound=tuple)

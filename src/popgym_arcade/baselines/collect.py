@@ -5,72 +5,69 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, PyTree, Shaped, UInt8
 
 from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task
+from popgym_arcade.baselines.arrays import Keys
 from popgym_arcade.environment import Environment
 
-Policy = Callable[[jax.Array, Any], tuple[jax.Array, Any]]
-"""(key, output of the network at one step) -> (action int32[], its log probability float32[], or None)."""
-Value = Callable[[Any], jax.Array]
-"""Output of the network at one step -> value of the state, float32[]."""
+Policy = Callable[[PRNGKeyArray, Any], tuple[Int32[Array, ""], Float32[Array, ""] | None]]
+"""(key, output of the network at one step) -> (action, its log probability, or None)."""
+Value = Callable[[Any], Float32[Array, ""]]
+"""Output of the network at one step -> value of the state."""
 
 
 class Actors(NamedTuple):
-    """The state of agents and environments between steps; every leaf has a leading axis num_envs."""
+    """The state of agents and environments between steps."""
 
-    env_state: Any
-    obs: jax.Array
-    """uint8[num_envs, obs_size, obs_size, 3]"""
-    last_action: jax.Array
-    """int32[num_envs], unused where `start`."""
-    start: jax.Array
-    """Whether `obs` begins an episode, bool[num_envs]."""
-    memory: Any
+    env_state: PyTree[Shaped[Array, "N ..."]]
+    obs: UInt8[Array, "N S S 3"]
+    last_action: Int32[Array, "N"]
+    """Unused where `start`."""
+    start: Bool[Array, "N"]
+    """Whether `obs` begins an episode."""
+    memory: PyTree[Shaped[Array, "N ..."]]
     """The memory before it has seen `obs`."""
-    episode_return: jax.Array
-    """The undiscounted return of the episode so far, float32[num_envs]."""
+    episode_return: Float32[Array, "N"]
+    """The undiscounted return of the episode so far."""
 
 
 class Step(NamedTuple):
-    """One step of a batch of agents; every leaf has a leading axis num_envs."""
+    """One step of a batch of agents."""
 
-    output: Any
+    output: PyTree[Shaped[Array, "N ..."]]
     """That of the network."""
-    action: jax.Array
-    """int32."""
-    log_prob: Any
-    """The log probability of the action, float32; None if the policy tells none."""
-    reward: jax.Array
-    """float32."""
-    info: dict[str, Any]
+    action: Int32[Array, "N"]
+    log_prob: Float32[Array, "N"] | None
+    """The log probability of the action; None if the policy tells none."""
+    reward: Float32[Array, "N"]
+    info: dict[str, PyTree[Shaped[Array, "N ..."]]]
     """That of `Environment.step`."""
 
 
 class Rollout(NamedTuple):
-    """A recorded rollout; every leaf has leading axes num_steps and num_envs."""
+    """A recorded rollout."""
 
-    obs: jax.Array
-    """uint8[num_steps, num_envs, obs_size, obs_size, 3]; each frame once."""
-    last_action: jax.Array
-    """int32, unused where `start`."""
-    start: jax.Array
-    """Whether `obs` begins an episode, bool."""
-    action: jax.Array
-    """int32."""
-    log_prob: Any
-    """The log probability of the action, float32; None if the policy tells none."""
-    reward: jax.Array
-    """float32."""
-    terminated: jax.Array
-    """Whether the rules ended the episode with this step, bool."""
-    truncated: jax.Array
-    """Whether the clock did and the rules did not, bool."""
-    value: jax.Array
-    """The value of the state before the step, float32."""
-    bootstrap_value: jax.Array
-    """The value of the state after the step, float32: where the clock ended the episode that of its final state."""
-    episode_return: jax.Array
-    """The undiscounted return of the episode so far, this step included, float32."""
+    obs: UInt8[Array, "T N S S 3"]
+    """Each frame once."""
+    last_action: Int32[Array, "T N"]
+    """Unused where `start`."""
+    start: Bool[Array, "T N"]
+    """Whether `obs` begins an episode."""
+    action: Int32[Array, "T N"]
+    log_prob: Float32[Array, "T N"] | None
+    """The log probability of the action; None if the policy tells none."""
+    reward: Float32[Array, "T N"]
+    terminated: Bool[Array, "T N"]
+    """Whether the rules ended the episode with this step."""
+    truncated: Bool[Array, "T N"]
+    """Whether the clock did and the rules did not."""
+    value: Float32[Array, "T N"]
+    """The value of the state before the step."""
+    bootstrap_value: Float32[Array, "T N"]
+    """The value of the state after the step: where the clock ended the episode that of its final state."""
+    episode_return: Float32[Array, "T N"]
+    """The undiscounted return of the episode so far, this step included."""
 
 
 def init_actors(task: Task, params: Any, num_envs: int) -> Actors:
@@ -78,7 +75,7 @@ def init_actors(task: Task, params: Any, num_envs: int) -> Actors:
     return start_episodes(task.network(params), task.env, task.env_params, task.env_keys(-1, num_envs))
 
 
-def start_episodes(network: Network, env: Environment[Any, Any], env_params: Any, keys: jax.Array) -> Actors:
+def start_episodes(network: Network, env: Environment[Any, Any], env_params: Any, keys: Keys) -> Actors:
     """Start an episode in each environment, one key each."""
     obs, env_state = jax.vmap(env.reset, in_axes=(0, None))(keys, env_params)
     count = len(keys)
@@ -93,10 +90,18 @@ def start_episodes(network: Network, env: Environment[Any, Any], env_params: Any
     )
 
 
-def forward(network: Network, memory: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array) -> tuple[Any, Any]:
-    """Show one frame to the network of each environment: (memory, output), every leaf with a leading axis num_envs."""
+def forward(
+    network: Network,
+    memory: PyTree[Shaped[Array, "N ..."]],
+    obs: UInt8[Array, "N S S 3"],
+    last_action: Int32[Array, "N"],
+    start: Bool[Array, "N"],
+) -> tuple[PyTree[Shaped[Array, "N ..."]], PyTree[Shaped[Array, "N ..."]]]:
+    """Show one frame to the network of each environment: (memory, output), every leaf [N, ...]."""
 
-    def one(memory: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array) -> tuple[Any, Any]:
+    def one(
+        memory: Any, obs: UInt8[Array, "S S 3"], last_action: Int32[Array, ""], start: Bool[Array, ""]
+    ) -> tuple[Any, Any]:
         memory, output = network(memory, obs[None], last_action[None], start[None])
         return memory, jax.tree.map(lambda leaf: leaf[0], output)
 
@@ -104,7 +109,7 @@ def forward(network: Network, memory: Any, obs: jax.Array, last_action: jax.Arra
 
 
 def step_agents(
-    network: Network, env: Environment[Any, Any], env_params: Any, policy: Policy, actors: Actors, keys: jax.Array
+    network: Network, env: Environment[Any, Any], env_params: Any, policy: Policy, actors: Actors, keys: Keys
 ) -> tuple[Actors, Step]:
     """Let each agent look at its frame, act, and step its environment, with automatic reset.
 
@@ -141,7 +146,7 @@ def collect(
     policy: Policy,
     value: Value,
     actors: Actors,
-    keys: jax.Array,
+    keys: Keys,
     num_steps: int,
 ) -> tuple[Actors, Rollout]:
     """Play on for some steps.
@@ -160,12 +165,12 @@ def collect(
     """
     env = task.env
 
-    def step(before: Actors, number: jax.Array) -> tuple[Actors, Rollout]:
+    def step(before: Actors, number: Int32[Array, ""]) -> tuple[Actors, Rollout]:
         step_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         actors, step = step_agents(network, env, task.env_params, policy, before, step_keys)
         terminated, truncated = step.info["terminated"], step.info["truncated"]
 
-        def final_value() -> jax.Array:
+        def final_value() -> Float32[Array, "N"]:
             frames = jax.vmap(env.get_obs)(step.info["final_state"])
             return jax.vmap(value)(forward(network, actors.memory, frames, step.action, jnp.zeros_like(truncated))[1])
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int32
 
 from popgym_arcade import checks
 from popgym_arcade.baselines import replay
@@ -27,20 +28,20 @@ class DQNLearner(NamedTuple):
     opt_state: Any
     actors: Actors
     replay: replay.Replay
-    """The replay buffer; every leaf has num_envs as its second axis."""
-    updates: jax.Array
+    """The replay buffer; every leaf [slots, N, ...]."""
+    updates: Int32[Array, ""]
 
 
 class Places(NamedTuple):
-    """Where the sequences of minibatches begin in the replay buffer, int32[epochs * minibatches, batch] each."""
+    """Where the sequences of minibatches begin in the replay buffer."""
 
-    slot: jax.Array
-    env: jax.Array
+    slot: Int32[Array, "G B"]
+    env: Int32[Array, "G B"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DQN(QLearning[DQNLearner]):
-    """DQN and its hyperparameters. The network returns Q-values, float32[num_actions].
+    """DQN and its hyperparameters. The network returns Q-values, float32[A].
 
     A minibatch is drawn uniformly: single steps, or, where the network has a memory, the sequences of `num_steps` in which
     they were played, as many of each environment, or of each group of environments, as of any other.
@@ -96,8 +97,8 @@ class DQN(QLearning[DQNLearner]):
         length = self.num_steps if has_memory(network) else 1
 
         # Gradient steps: regression of Q-values towards one-step targets, in `epochs` times `minibatches` steps.
-        def loss_fn(params: Any, places: Places) -> tuple[jax.Array, Metrics]:
-            sample = replay.read(buffer, *places, length, learner.updates, self.num_steps)
+        def loss_fn(params: Any, places: Places) -> tuple[Float32[Array, ""], Metrics]:
+            sample = replay.read_sequences(buffer, *places, length, learner.updates, self.num_steps)
             # Targets are constants: no gradient is traced through the network that values them.
             bootstrap_value = self._bootstrap_value(jax.lax.stop_gradient(params), learner.target_params, sample, task)
             target = sample.reward + self.gamma * jnp.where(sample.terminated, 0.0, bootstrap_value)
@@ -121,15 +122,15 @@ class DQN(QLearning[DQNLearner]):
         learner = DQNLearner(params, target_params, opt_state, actors, buffer, updates)
         return learner, metrics | episode_metrics(rollout, task.shard)
 
-    def _bootstrap_value(self, params: Any, target_params: Any, sample: replay.Sample, task: Task) -> jax.Array:
-        """Return the best Q-value of the frame after each step, float32[time, batch]."""
+    def _bootstrap_value(self, params: Any, target_params: Any, sample: replay.Sample, task: Task) -> Float32[Array, "T B"]:
+        """Return the best Q-value of the frame after each step."""
         network = task.network(target_params if self.target_interval else params)
         # Without memory the frame before says nothing about the next one's value: it need not be seen.
         first = 0 if has_memory(network) else 1
         q_values = unroll(network, sample.memory, sample.frames(first, None))
         return jnp.max(q_values, axis=-1)[1 - first :]
 
-    def draw(self, task: Task, network: Network, updates: jax.Array) -> Places:
+    def draw(self, task: Task, network: Network, updates: Int32[Array, ""]) -> Places:
         """Draw the sequences of each minibatch, uniformly among those in the replay buffer after an update."""
         # The sequences of an update, counted environment by environment, lie in rows; a minibatch draws once for each row.
         sequences = 1 if has_memory(network) else self.num_steps
@@ -138,7 +139,7 @@ class DQN(QLearning[DQNLearner]):
         filled = jnp.minimum(updates + 1, self.chunks) * sequences
         oldest = jnp.where(updates + 1 < self.chunks, 0, (updates + 1) % self.chunks) * sequences
 
-        def one(step: jax.Array, row: jax.Array) -> Places:
+        def one(step: Int32[Array, ""], row: Int32[Array, ""]) -> Places:
             key_env, key_slot = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, step), row))
             envs = max(1, self.minibatches // sequences)
             env = row * self.minibatches // sequences + jax.random.randint(key_env, (), 0, envs)

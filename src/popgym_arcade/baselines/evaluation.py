@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from popgym_arcade.baselines.algorithm import Network
 from popgym_arcade.baselines.collect import Policy, start_episodes, step_agents
@@ -11,18 +12,18 @@ from popgym_arcade.environment import Environment
 from popgym_arcade.experts import Episode
 
 
-def action_scores(output: Any) -> jax.Array:
-    """Return what a network prefers actions by: Q-values, or the logits of a policy, float32[..., num_actions]."""
+def action_scores(output: Any) -> Float32[Array, "... A"]:
+    """Return what a network prefers actions by: Q-values, or the logits of a policy, float32[..., A]."""
     return output[0] if isinstance(output, tuple) else output
 
 
-def greedy(key: jax.Array, output: Any) -> tuple[jax.Array, None]:
-    """Take the best action; a `Policy`."""
+def greedy(key: PRNGKeyArray, output: Any) -> tuple[Int32[Array, ""], None]:
+    """Take the best action, int32[]; a `Policy`."""
     return jnp.argmax(action_scores(output)).astype(jnp.int32), None
 
 
 def evaluate(
-    network: Network, env: Environment[Any, Any], env_params: Any, policy: Policy, key: jax.Array, episodes: int
+    network: Network, env: Environment[Any, Any], env_params: Any, policy: Policy, key: PRNGKeyArray, episodes: int
 ) -> Episode:
     """Play episodes to their ends, all at once; fit for jit.
 
@@ -40,7 +41,7 @@ def evaluate(
     keys = jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number)))(jnp.arange(episodes))
     actors = start_episodes(network, env, env_params, keys[:, 0])
 
-    def goes_on(carry: tuple[Any, Episode]) -> jax.Array:
+    def goes_on(carry: tuple[Any, Episode]) -> Bool[Array, ""]:
         return ~jnp.all(carry[1].terminated | carry[1].truncated)
 
     def step(carry: tuple[Any, Episode]) -> tuple[Any, Episode]:

@@ -12,22 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float32, Int32, PyTree, Shaped
 
 from popgym_arcade.baselines.algorithm import Algorithm, Metrics, Network, Shard, Task, has_memory
 from popgym_arcade.baselines.collect import Rollout
 
 
-def shuffled(algorithm: Algorithm[Any], task: Task, network: Network, updates: jax.Array) -> jax.Array:
+def shuffled(algorithm: Algorithm[Any], task: Task, network: Network, updates: Int32[Array, ""]) -> Int32[Array, "G B"]:
     """Deal out the sequences of a rollout to minibatches, anew in each epoch.
 
     Returns:
-        the indices of the sequences of each minibatch, int32[epochs * minibatches, part of a minibatch on this device].
+        the indices of the sequences of each minibatch, int32[G, B], G = epochs * minibatches.
     """
     key = task.minibatch_key(updates)
     sequences = algorithm.num_envs if has_memory(network) else algorithm.steps_per_update
     rows = task.shard.indices(sequences // algorithm.minibatches)
 
-    def order(epoch: jax.Array, row: jax.Array) -> jax.Array:
+    def order(epoch: Int32[Array, ""], row: Int32[Array, ""]) -> Int32[Array, "minibatches"]:
         key_row = jax.random.fold_in(jax.random.fold_in(key, epoch), row)
         return jax.random.permutation(key_row, algorithm.minibatches)
 
@@ -36,16 +37,18 @@ def shuffled(algorithm: Algorithm[Any], task: Task, network: Network, updates: j
     return indices.swapaxes(1, 2).reshape(algorithm.epochs * algorithm.minibatches, -1)
 
 
-def take(indices: jax.Array, memory: Any, steps: Any) -> tuple[Any, Any]:
+def take(
+    indices: Int32[Array, "B"], memory: PyTree[Shaped[Array, "N ..."]], steps: PyTree[Shaped[Array, "T N ..."]]
+) -> tuple[PyTree[Shaped[Array, "B ..."]], PyTree[Shaped[Array, "_ B ..."]]]:
     """Gather the sequences of a minibatch.
 
     Args:
-        indices: of the sequences, int32[batch].
-        memory: the memories before the rollout; every leaf with a leading axis num_envs.
-        steps: a pytree, such as a rollout and its targets; every leaf with leading axes num_steps and num_envs.
+        indices: of the sequences, int32[B].
+        memory: the memories before the rollout; every leaf [N, ...].
+        steps: a pytree, such as a rollout and its targets; every leaf [T, N, ...].
 
     Returns:
-        (memory, steps) of the minibatch; leading axes batch, and time and batch.
+        (memory, steps) of the minibatch; every leaf [B, ...], and [T, B, ...], or [1, B, ...] where there is no memory.
     """
     if jax.tree.leaves(memory):
         return jax.tree.map(lambda leaf: leaf[indices], memory), jax.tree.map(lambda leaf: leaf[:, indices], steps)
@@ -54,8 +57,8 @@ def take(indices: jax.Array, memory: Any, steps: Any) -> tuple[Any, Any]:
     return memory, jax.tree.map(lambda leaf: leaf[time, env][None], steps)
 
 
-def burn_in_mask(burn_in: int, like: jax.Array) -> jax.Array:
-    """Weigh the steps of sequences, in the shape [time, batch] of `like`: the first `burn_in` of each 0, the others 1.
+def burn_in_mask(burn_in: int, like: Float32[Array, "T B"]) -> Float32[Array, "T B"]:
+    """Weigh the steps of sequences, float32[T, B] as `like`: the first `burn_in` of each 0, the others 1.
 
     Single frames, sequences of length one, have nothing to warm up.
     """
@@ -64,18 +67,20 @@ def burn_in_mask(burn_in: int, like: jax.Array) -> jax.Array:
     return jnp.broadcast_to(is_warm.astype(np.float32)[:, None], like.shape)
 
 
-def unroll(network: Network, memory: Any, rollout: Rollout | Any) -> Any:
-    """Run a network over the sequences of a minibatch; return its outputs, with leading axes time and batch."""
+def unroll(
+    network: Network, memory: PyTree[Shaped[Array, "B ..."]], rollout: Rollout | Any
+) -> PyTree[Float32[Array, "T B ..."]]:
+    """Run a network over the sequences of a minibatch; return its outputs, every leaf float32[T, B, ...]."""
     run = jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))
     return run(memory, rollout.obs, rollout.last_action, rollout.start)[1]
 
 
 def gradient_steps(
-    loss_fn: Callable[[Any, Any], tuple[jax.Array, Metrics]],
+    loss_fn: Callable[[Any, Any], tuple[Float32[Array, ""], Metrics]],
     optimizer: optax.GradientTransformation,
     params: Any,
     opt_state: Any,
-    minibatches: Any,
+    minibatches: PyTree[Shaped[Array, "G ..."]],
     shard: Shard,
 ) -> tuple[Any, Any, Metrics]:
     """Take a gradient step for each minibatch.
@@ -85,7 +90,7 @@ def gradient_steps(
         optimizer: follows the gradients.
         params: of the network.
         opt_state: of the optimizer.
-        minibatches: a pytree with a leading axis, over which the steps go.
+        minibatches: a pytree, one for each step; every leaf [G, ...].
         shard: gradients and metrics are averaged over its devices.
 
     Returns:

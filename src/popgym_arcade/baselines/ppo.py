@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from popgym_arcade.baselines.algorithm import Algorithm, Learner, Metrics, Task, check_fractions
 from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
@@ -18,7 +19,7 @@ from popgym_arcade.baselines.returns import lambda_returns
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PPO(Algorithm[Learner]):
-    """PPO and its hyperparameters. The network returns (logits float32[num_actions], value float32[])."""
+    """PPO and its hyperparameters. The network returns (logits float32[A], value float32[])."""
 
     learning_rate: float = 1e-4
     """Falls linearly to 0 over the whole run."""
@@ -53,7 +54,9 @@ class PPO(Algorithm[Learner]):
         # Collect: actions are drawn from the policy, and their log probabilities kept.
         network = task.network(learner.params)
 
-        def policy(key: jax.Array, output: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def policy(
+            key: PRNGKeyArray, output: tuple[Float32[Array, "A"], Float32[Array, ""]]
+        ) -> tuple[Int32[Array, ""], Float32[Array, ""]]:
             logits, _ = output
             action = jax.random.categorical(key, logits).astype(jnp.int32)
             return action, jax.nn.log_softmax(logits)[action]
@@ -73,7 +76,7 @@ class PPO(Algorithm[Learner]):
         advantages = returns - rollout.value
 
         # Gradient steps: the clipped surrogate objective, the value's error and the entropy bonus.
-        def loss_fn(params: Any, indices: jax.Array) -> tuple[jax.Array, Metrics]:
+        def loss_fn(params: Any, indices: Int32[Array, "B"]) -> tuple[Float32[Array, ""], Metrics]:
             memory, (batch, target, advantage) = take(indices, learner.actors.memory, (rollout, returns, advantages))
             logits, value = unroll(task.network(params), memory, batch)
             mask = burn_in_mask(self.burn_in, value)

@@ -6,8 +6,8 @@ Source: Gallici et al. 2024, "Simplifying Deep Temporal Difference Learning", ar
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int32
 
 from popgym_arcade.baselines.algorithm import Learner, Metrics, Task, check_fractions
 from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
@@ -18,7 +18,7 @@ from popgym_arcade.baselines.returns import lambda_returns
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PQN(QLearning[Learner]):
-    """PQN and its hyperparameters. The network returns Q-values, float32[num_actions]."""
+    """PQN and its hyperparameters. The network returns Q-values, float32[A]."""
 
     td_lambda: float = 0.95
     """Lambda of the targets, Q(lambda): 0 bootstraps after every step, 1 at the ends of rollouts alone."""
@@ -52,7 +52,7 @@ class PQN(QLearning[Learner]):
         )
 
         # Gradient steps: regression of the Q-values of the actions taken, in `epochs` times `minibatches` steps.
-        def loss_fn(params: Any, indices: jax.Array) -> tuple[jax.Array, Metrics]:
+        def loss_fn(params: Any, indices: Int32[Array, "B"]) -> tuple[Float32[Array, ""], Metrics]:
             memory, (batch, target) = take(indices, learner.actors.memory, (rollout, targets))
             q = q_of(unroll(task.network(params), memory, batch), batch.action)
             mask = burn_in_mask(self.burn_in, q)

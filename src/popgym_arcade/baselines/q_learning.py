@@ -6,6 +6,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from popgym_arcade.baselines.algorithm import Algorithm, L, check_counts, check_fractions
 from popgym_arcade.baselines.collect import Policy
@@ -13,7 +14,7 @@ from popgym_arcade.baselines.collect import Policy
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QLearning(Algorithm[L], abc.ABC):
-    """An algorithm whose network returns Q-values, float32[num_actions], and which explores epsilon-greedily."""
+    """An algorithm whose network returns Q-values, float32[A], and which explores epsilon-greedily."""
 
     burn_in: int = 4
     learning_rate: float = 5e-5
@@ -38,12 +39,12 @@ class QLearning(Algorithm[L], abc.ABC):
             rates = f"{self.learning_rate} and {self.last_learning_rate}"
             raise ValueError(f"learning_rate must be positive and last_learning_rate not negative, got {rates}")
 
-    def epsilon_at(self, steps: jax.Array) -> jax.Array:
+    def epsilon_at(self, steps: Int32[Array, ""] | int) -> Float32[Array, ""]:
         """Return the fraction of random actions after so many steps, float32[]."""
         length = self.total_timesteps / 2 if self.epsilon_steps is None else self.epsilon_steps
         return jnp.asarray(optax.linear_schedule(self.epsilon, self.last_epsilon, max(1, round(length)))(steps))
 
-    def policy(self, updates: jax.Array) -> Policy:
+    def policy(self, updates: Int32[Array, ""]) -> Policy:
         """Return the policy that collects after so many updates: epsilon-greedy."""
         epsilon = self.epsilon_at(updates * self.steps_per_update)
         return lambda key, q_values: (epsilon_greedy(key, q_values, epsilon), None)
@@ -55,13 +56,13 @@ class QLearning(Algorithm[L], abc.ABC):
         return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.radam(schedule))
 
 
-def epsilon_greedy(key: jax.Array, q_values: jax.Array, epsilon: jax.Array) -> jax.Array:
-    """Return the best action, or with probability `epsilon` a random one, int32[]; `q_values` are float32[num_actions]."""
+def epsilon_greedy(key: PRNGKeyArray, q_values: Float32[Array, "A"], epsilon: Float32[Array, ""]) -> Int32[Array, ""]:
+    """Return the best action by its Q-value, float32[A], or with probability `epsilon` a random one: int32[]."""
     key_explore, key_action = jax.random.split(key)
     random = jax.random.randint(key_action, (), 0, len(q_values), jnp.int32)
     return jnp.where(jax.random.uniform(key_explore) < epsilon, random, jnp.argmax(q_values).astype(jnp.int32))
 
 
-def q_of(q_values: jax.Array, action: jax.Array) -> jax.Array:
-    """Return the Q-values of the actions taken: float32[...] from float32[..., num_actions] and int32[...]."""
+def q_of(q_values: Float32[Array, "T B A"], action: Int32[Array, "T B"]) -> Float32[Array, "T B"]:
+    """Return the Q-values of the actions taken: float32[T, B] from float32[T, B, A] and int32[T, B]."""
     return jnp.take_along_axis(q_values, action[..., None], -1)[..., 0]

@@ -3,55 +3,49 @@
 Time is cut into chunks, the rollouts of updates. Memories are kept once a chunk, from before its first step.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int32, PyTree, Shaped, UInt8
 
 from popgym_arcade.baselines.collect import Actors, Rollout
 
 
 class Replay(NamedTuple):
-    """The ring; every leaf has leading axes slots (of `memory` chunks) and num_envs."""
+    """The ring: a slot for each step of an environment."""
 
-    memory: Any
-    obs: jax.Array
-    """uint8[slots, num_envs, obs_size, obs_size, 3]"""
-    last_action: jax.Array
-    """int32."""
-    start: jax.Array
-    """bool."""
-    action: jax.Array
-    """int32."""
-    reward: jax.Array
-    """float32."""
-    terminated: jax.Array
-    """bool."""
-    truncated: jax.Array
-    """bool."""
+    memory: PyTree[Shaped[Array, "chunks N ..."]]
+    obs: UInt8[Array, "slots N S S 3"]
+    last_action: Int32[Array, "slots N"]
+    start: Bool[Array, "slots N"]
+    action: Int32[Array, "slots N"]
+    reward: Float32[Array, "slots N"]
+    terminated: Bool[Array, "slots N"]
+    truncated: Bool[Array, "slots N"]
 
 
 class Frames(NamedTuple):
-    """The inputs of a network; every leaf has leading axes time and batch."""
+    """The inputs of a network."""
 
-    obs: jax.Array
-    last_action: jax.Array
-    start: jax.Array
+    obs: UInt8[Array, "T B S S 3"]
+    last_action: Int32[Array, "T B"]
+    start: Bool[Array, "T B"]
 
 
 class Sample(NamedTuple):
-    """Sequences; every leaf but `memory` has leading axes time and batch, time one longer in the first three."""
+    """Sequences of T steps, with the frame after the last one."""
 
-    memory: Any
-    """Before the first frame; a leading axis batch."""
-    obs: jax.Array
-    last_action: jax.Array
-    start: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    has_target: jax.Array
-    """Whether what followed a step is known, bool: it is not where the clock ended the episode, as its final frame was not
+    memory: PyTree[Shaped[Array, "B ..."]]
+    """Before the first frame."""
+    obs: UInt8[Array, "T+1 B S S 3"]
+    last_action: Int32[Array, "T+1 B"]
+    start: Bool[Array, "T+1 B"]
+    action: Int32[Array, "T B"]
+    reward: Float32[Array, "T B"]
+    terminated: Bool[Array, "T B"]
+    has_target: Bool[Array, "T B"]
+    """Whether what followed a step is known: it is not where the clock ended the episode, as its final frame was not
     drawn, or after the newest step; but where the rules ended it nothing followed."""
 
     def frames(self, first: int, last: int | None) -> Frames:
@@ -62,7 +56,7 @@ class Sample(NamedTuple):
 def empty(actors: Actors, chunks: int, num_steps: int) -> Replay:
     """Return a ring of chunks of `num_steps` that holds nothing yet."""
 
-    def zeros(like: jax.Array, slots: int) -> jax.Array:
+    def zeros(like: Shaped[Array, "N ..."], slots: int) -> Shaped[Array, "{slots} N ..."]:
         return jnp.zeros((slots, *like.shape), like.dtype)
 
     slots = chunks * num_steps
@@ -78,19 +72,21 @@ def empty(actors: Actors, chunks: int, num_steps: int) -> Replay:
     )
 
 
-def write(replay: Replay, rollout: Rollout, memory: Any, updates: jax.Array) -> Replay:
+def write(replay: Replay, rollout: Rollout, memory: PyTree[Shaped[Array, "N ..."]], updates: Int32[Array, ""]) -> Replay:
     """Put the rollout of an update, counted from 0, in the place of the oldest.
 
     Args:
         replay: the ring.
         rollout: goes into it.
-        memory: the memories before its first step; every leaf with a leading axis num_envs.
-        updates: the number of the update.
+        memory: the memories before its first step; every leaf [N, ...].
+        updates: the number of the update, int32[].
     """
     num_steps = len(rollout.start)
     slot = num_steps * (updates % (len(replay.start) // num_steps))
 
-    def put(ring: jax.Array, news: jax.Array, place: jax.Array) -> jax.Array:
+    def put(
+        ring: Shaped[Array, "ring N ..."], news: Shaped[Array, "_ N ..."], place: Int32[Array, ""]
+    ) -> Shaped[Array, "ring N ..."]:
         return jax.lax.dynamic_update_slice_in_dim(ring, news, place, 0)
 
     memory = jax.tree.map(lambda ring, news: put(ring, news[None], slot // num_steps), replay.memory, memory)
@@ -98,15 +94,22 @@ def write(replay: Replay, rollout: Rollout, memory: Any, updates: jax.Array) -> 
     return Replay(memory=memory, **fields)
 
 
-def read(replay: Replay, slot: jax.Array, env: jax.Array, length: int, updates: jax.Array, num_steps: int) -> Sample:
+def read_sequences(
+    replay: Replay,
+    slot: Int32[Array, "B"],
+    env: Int32[Array, "B"],
+    length: int,
+    updates: Int32[Array, ""],
+    num_steps: int,
+) -> Sample:
     """Read sequences.
 
     Args:
         replay: the ring.
-        slot: where the sequences begin, int32[batch]; if there are memories, the first one of a chunk.
-        env: the environments that they are of, int32[batch].
+        slot: where the sequences begin, int32[B]; if there are memories, the first one of a chunk.
+        env: the environments that they are of, int32[B].
         length: how many steps they have.
-        updates: the newest update that has been written.
+        updates: the newest update that has been written, int32[].
         num_steps: the length of a chunk.
     """
     slots = len(replay.start)

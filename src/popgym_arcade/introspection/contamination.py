@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Float64, Int
 
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.introspection.density import Spread, spread
-from popgym_arcade.introspection.episode import Episode, Progress, advantage, replay, silent, unit
+from popgym_arcade.introspection.episode import Progress, Recording, advantage, replay, silent, unit
 from popgym_arcade.introspection.subject import Subject
 from popgym_arcade.introspection.tables import Table
 
@@ -19,22 +20,22 @@ from popgym_arcade.introspection.tables import Table
 class Contamination(NamedTuple):
     """The effect of r changes on the n decisions of an episode; zero, where a decision comes before the change."""
 
-    first: np.ndarray
-    """The first decision that a change can reach, int[r]."""
-    moved: np.ndarray
-    """The distance that A moves, float64[r, n]: the mean over actions of |A' - A|, averaged over draws."""
-    flipped: np.ndarray
-    """The share of draws in which another action is chosen, float64[r, n]."""
-    lasts: np.ndarray
-    """The duration of the effect, float64[r]: the steps from `first` up to and including the last decision that is flipped,
+    first: Int[np.ndarray, "r"]
+    """The first decision that a change can reach."""
+    moved: Float64[np.ndarray, "r n"]
+    """The distance that A moves: the mean over actions of |A' - A|, averaged over draws."""
+    flipped: Float64[np.ndarray, "r n"]
+    """The share of draws in which another action is chosen."""
+    lasts: Float64[np.ndarray, "r"]
+    """The duration of the effect: the steps from `first` up to and including the last decision that is flipped,
     0 where none is; averaged over draws."""
     unit: float
     """The scale to compare `moved` with: the mean over the episode's decisions and actions of |A|."""
 
 
 def noise(
-    model: Network,
-    episode: Episode,
+    model: MemoryNetwork,
+    episode: Recording,
     random: np.random.Generator,
     *,
     sigma: float = 1.0,
@@ -69,8 +70,8 @@ def noise(
 
 
 def shuffled(
-    model: Network,
-    episode: Episode,
+    model: MemoryNetwork,
+    episode: Recording,
     prefixes: Sequence[int],
     random: np.random.Generator,
     *,
@@ -111,8 +112,8 @@ def shuffled(
     return _compared(ratings, np.asarray(prefixes))
 
 
-def _compared(ratings: list[np.ndarray], first: np.ndarray) -> Contamination:
-    """Compare replays, float32[1 + r, n, num_actions] per draw, with the first, in which nothing was changed."""
+def _compared(ratings: list[Float32[np.ndarray, "_ n A"]], first: Int[np.ndarray, "r"]) -> Contamination:
+    """Compare the 1 + r replays of each draw with the first one, in which nothing was changed."""
     advantages = advantage(np.stack(ratings).astype(np.float64))
     original, changed = advantages[:, :1], advantages[:, 1:]
     reached = np.arange(advantages.shape[2]) >= first[:, None]
@@ -127,7 +128,7 @@ def _prefixed(progress: Progress, words: str) -> Progress:
     return lambda message: progress(words + message)
 
 
-def by_lag(changes: Contamination) -> tuple[np.ndarray, np.ndarray]:
+def by_lag(changes: Contamination) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
     """Average over changes: how far A moves, in units of `unit`, and how often decisions are flipped, after so many steps.
 
     Returns:

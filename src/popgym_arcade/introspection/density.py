@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64
 
 from popgym_arcade.introspection import saliency
 from popgym_arcade.introspection.episode import Progress, silent
@@ -14,16 +15,16 @@ BINS = 30
 """Into how many parts relative time is cut, if nothing else is asked for; thirds fit into it."""
 
 
-def recall_density(l1: np.ndarray) -> np.ndarray:
+def recall_density(l1: Float[np.ndarray, "*decisions n A"]) -> Float64[np.ndarray, "*decisions n"]:
     """Recall density: the share of each frame in what a decision depends on.
 
     Args:
         l1: L1 norms of the gradients of a decision by the frames up to its own, one per frame and action,
-            float[..., n, num_actions]; see `saliency.Recall`.
+            float[*decisions, n, A]; see `saliency.Recall`.
 
     Returns:
-        float64[..., n]: summed over actions, divided by the same summed over all frames. It sums to 1; NaN where all norms
-        are zero, so nothing is recalled.
+        float64[*decisions, n]: summed over actions, divided by the same summed over all frames. It sums to 1; NaN where all
+        norms are zero, so nothing is recalled.
     """
     by_frame = np.asarray(l1, np.float64).sum(-1)
     total = by_frame.sum(-1, keepdims=True)
@@ -31,7 +32,7 @@ def recall_density(l1: np.ndarray) -> np.ndarray:
         return by_frame / total
 
 
-def over_tau(density: np.ndarray, bins: int = BINS) -> np.ndarray:
+def over_tau(density: Float[np.ndarray, "n"], bins: int = BINS) -> Float64[np.ndarray, "{bins}"]:
     """Put a density on a grid of relative time tau = t / n, n being the episode's own length.
 
     Frame t of n covers t/n to (t + 1)/n; what it has is shared among the bins in proportion to what they cover of it, so
@@ -49,7 +50,7 @@ def over_tau(density: np.ndarray, bins: int = BINS) -> np.ndarray:
     return np.diff(np.interp(edges, np.linspace(0, 1, len(density) + 1), cumulated))
 
 
-def thirds(density: np.ndarray) -> np.ndarray:
+def thirds(density: Float[np.ndarray, "n"]) -> Float64[np.ndarray, "3"]:
     """Return the parts of a density, float[n], in the first, the middle and the last third of the episode: float64[3]."""
     return over_tau(density, 3)
 
@@ -57,21 +58,21 @@ def thirds(density: np.ndarray) -> np.ndarray:
 class Spread(NamedTuple):
     """Means over seeds, and how far they spread."""
 
-    mean: np.ndarray
-    """The mean over seeds of the means over their episodes, float64[...]."""
-    standard_error: np.ndarray
-    """Its standard error, float64[...]: between seeds; of one seed alone between its episodes. NaN of a single episode."""
-    deviation: np.ndarray
-    """The standard deviation between episodes, of all seeds together, float64[...]; NaN of a single episode."""
+    mean: Float64[np.ndarray, "*shape"]
+    """The mean over seeds of the means over their episodes."""
+    standard_error: Float64[np.ndarray, "*shape"]
+    """Its standard error: between seeds; of one seed alone between its episodes. NaN of a single episode."""
+    deviation: Float64[np.ndarray, "*shape"]
+    """The standard deviation between episodes, of all seeds together; NaN of a single episode."""
     seeds: int
     episodes: int
 
 
-def spread(samples: Sequence[np.ndarray]) -> Spread:
+def spread(samples: Sequence[Float[np.ndarray, "_ *shape"]]) -> Spread:
     """Average over episodes and seeds.
 
     Args:
-        samples: one for each seed, float[episodes, ...].
+        samples: one for each seed, float[episodes, *shape].
 
     Raises:
         ValueError: if there are none.
@@ -90,7 +91,7 @@ def spread(samples: Sequence[np.ndarray]) -> Spread:
     )
 
 
-def _deviation(samples: np.ndarray) -> np.ndarray:
+def _deviation(samples: Float64[np.ndarray, "_ *shape"]) -> Float64[np.ndarray, "*shape"]:
     if len(samples) == 1:
         return np.full(samples.shape[1:], np.nan)
     return samples.std(0, ddof=1)

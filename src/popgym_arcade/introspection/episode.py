@@ -8,13 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray, Shaped, UInt8
 
 from popgym_arcade import checks
+from popgym_arcade.baselines.arrays import Frames
 from popgym_arcade.baselines.collect import Actors, Step, start_episodes, step_agents
 from popgym_arcade.baselines.evaluation import action_scores, greedy
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.environment import Environment
 
+Pool = UInt8[np.ndarray, "p S S 3"] | Float32[np.ndarray, "p S S 3"]
+"""Frames to choose from: pixels in 0..255, or in [0, 1] or beyond."""
 Progress = Callable[[str], None]
 """Told, again and again, how far the work is, in words."""
 
@@ -24,21 +28,18 @@ def silent(message: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Episode:
+class Recording:
     """A recorded episode of n steps; decision i is the one taken at frame i."""
 
-    frames: np.ndarray
-    """uint8[n, S, S, 3]"""
-    last_action: np.ndarray
-    """The action that led to a frame, int32[n]; means nothing where `start`."""
-    start: np.ndarray
-    """Whether a frame begins an episode, bool[n]: nothing is remembered from before it."""
-    action: np.ndarray
-    """The actions, int32[n]."""
-    reward: np.ndarray
-    """float32[n]"""
-    rating: np.ndarray
-    """The Q-values, or the logits of a policy, float32[n, num_actions]."""
+    frames: UInt8[np.ndarray, "n S S 3"]
+    last_action: Int32[np.ndarray, "n"]
+    """The action that led to a frame; means nothing where `start`."""
+    start: Bool[np.ndarray, "n"]
+    """Whether a frame begins an episode: nothing is remembered from before it."""
+    action: Int32[np.ndarray, "n"]
+    reward: Float32[np.ndarray, "n"]
+    rating: Float32[np.ndarray, "n A"]
+    """The Q-values, or the logits of a policy."""
     is_policy: bool
     """Whether these are logits."""
     asked: int | None
@@ -60,31 +61,31 @@ class Episode:
         return (f"the episode ended after {len(self)} of {self.asked} steps",) if self.ended_early else ()
 
     @property
-    def values(self) -> np.ndarray:
-        """Q values, or the probabilities of a policy: float32[n, num_actions]."""
+    def values(self) -> Float32[np.ndarray, "n A"]:
+        """Q values, or the probabilities of a policy: float32[n, A]."""
         return np.asarray(jax.nn.softmax(self.rating)) if self.is_policy else self.rating
 
 
-def value(output: Any) -> jax.Array:
-    """Return the outputs that are differentiated: Q-values, or the probabilities of a policy, float32[..., num_actions]."""
+def value(output: Any) -> Float32[Array, "... A"]:
+    """Return the outputs that are differentiated: Q-values, or the probabilities of a policy, float32[..., A]."""
     return jax.nn.softmax(output[0]) if isinstance(output, tuple) else output
 
 
-def advantage(rating: Any) -> Any:
-    """A(s, a) = Q(s, a) - mean Q(s, .), or log pi(a | s) less its mean (logits do for it): as wide as the ratings."""
+def advantage(rating: Float[np.ndarray, "*shape A"]) -> Float[np.ndarray, "*shape A"]:
+    """A(s, a) = Q(s, a) - mean Q(s, .), or log pi(a | s) less its mean (logits do for it): float[*shape, A]."""
     return rating - rating.mean(-1, keepdims=True)
 
 
-def play(
-    model: Network, env: Environment[Any, Any], key: jax.Array, num_steps: int | None = None, number: int = 0
-) -> Episode:
+def record(
+    model: MemoryNetwork, env: Environment[Any, Any], key: PRNGKeyArray, num_steps: int | None = None, number: int = 0
+) -> Recording:
     """Play an episode, always taking the action that is rated best.
 
     Args:
         model: the agent.
         env: the game, in the view to play in.
         key: one JAX random key.
-        num_steps: how many steps; if left out, to the end. An episode may end earlier, see `Episode.ended_early`.
+        num_steps: how many steps; if left out, to the end. An episode may end earlier, see `Recording.ended_early`.
         number: which of the episodes that `baselines.evaluate` plays with this key.
 
     Raises:
@@ -103,29 +104,29 @@ def play(
         steps.append(jax.device_get((*seen, step.action, step.reward, action_scores(step.output))))
         done = bool(actors.start[0])
     frames, last_actions, starts, actions, rewards, ratings = (np.concatenate(parts) for parts in zip(*steps, strict=True))
-    return Episode(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps, done)
+    return Recording(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps, done)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _step(model: Network, env: Environment[Any, Any], actors: Actors, key: jax.Array) -> tuple[Actors, Step]:
+def _step(model: MemoryNetwork, env: Environment[Any, Any], actors: Actors, key: PRNGKeyArray) -> tuple[Actors, Step]:
     return step_agents(model, env, env.default_params, greedy, actors, key[None])
 
 
-def _is_policy(model: Network) -> bool:
+def _is_policy(model: MemoryNetwork) -> bool:
     frames = jax.ShapeDtypeStruct((1, model.obs_size, model.obs_size, 3), jnp.uint8)
     seen = (frames, jax.ShapeDtypeStruct((1,), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.bool_))
     return isinstance(jax.eval_shape(lambda *seen: model(model.initial_state(), *seen)[1], *seen), tuple)
 
 
 def replay(
-    model: Network,
-    episode: Episode,
-    frames: np.ndarray,
-    picks: np.ndarray,
+    model: MemoryNetwork,
+    episode: Recording,
+    frames: Pool,
+    picks: Int[np.ndarray, "r n"],
     *,
     chunk: int = 8,
     progress: Progress = silent,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "r n A"]:
     """Show an agent an episode again, with other frames, and with the ACTIONS that were recorded.
 
     Each frame is looked at once, however many replays show it.
@@ -139,7 +140,7 @@ def replay(
         progress: told how far it is.
 
     Returns:
-        Q values or logits, float32[r, n, num_actions].
+        Q values or logits, float32[r, n, A].
 
     Raises:
         ValueError: if the shapes do not fit, or a pick is out of range.
@@ -160,36 +161,42 @@ def replay(
 
 
 @jax.jit
-def _replay(model: Network, features: Any, picks: Any, last_action: Any, start: Any) -> jax.Array:
-    def one(picks: jax.Array) -> jax.Array:
+def _replay(
+    model: MemoryNetwork,
+    features: Float32[Array, "p F"],
+    picks: Int[Array, "r n"],
+    last_action: Int32[Array, "n"],
+    start: Bool[Array, "n"],
+) -> Float32[Array, "r n A"]:
+    def one(picks: Int[Array, "n"]) -> Float32[Array, "n A"]:
         return action_scores(model.remember(model.initial_state(), features[picks], last_action, start)[1])
 
     return jax.vmap(one)(picks)
 
 
-def encode(model: Network, frames: np.ndarray, chunk: int) -> np.ndarray:
-    """Let the encoder see frames [p, S, S, 3], some at a time: float32[p, features]."""
+def encode(model: MemoryNetwork, frames: Pool, chunk: int) -> Float32[np.ndarray, "p F"]:
+    """Let the encoder see frames, uint8 or float32 [p, S, S, 3], some at a time: float32[p, F]."""
     parts = [np.asarray(_encode(model, frames[rows])) for rows in chunks(len(frames), chunk)]
     return np.concatenate(parts)[: len(frames)]
 
 
 @jax.jit
-def _encode(model: Network, frames: Any) -> jax.Array:
+def _encode(model: MemoryNetwork, frames: Frames) -> Float32[Array, "T F"]:
     return model.encoder(frames)
 
 
-def unit(frames: np.ndarray) -> np.ndarray:
+def unit(frames: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Scale uint8 to float32 in [0, 1], as the encoders do."""
     return frames.astype(np.float32) / np.float32(255)
 
 
-def chunks(length: int, chunk: int) -> Iterator[np.ndarray]:
+def chunks(length: int, chunk: int) -> Iterator[Int[np.ndarray, "{chunk}"]]:
     """Cut 0..length - 1 into parts of one size; the last one repeats its last number to be as long."""
     for first in range(0, length, chunk):
         yield np.minimum(np.arange(first, first + chunk), length - 1)
 
 
-def padded(array: np.ndarray) -> np.ndarray:
+def padded(array: Shaped[np.ndarray, "n *shape"]) -> Shaped[np.ndarray, "_ *shape"]:
     """Lengthen the first axis with zeros to a power of two: what is compiled then serves episodes of many lengths.
 
     What comes later makes no difference to the answers before it.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from popgym_arcade import files
 from popgym_arcade.introspection import gap
@@ -29,14 +30,17 @@ FORMATS = ("png", "pdf", "svg")
 BLUE, ORANGE, GREEN, VERMILLION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, "#CC79A7", "#56B4E9", "#000000")
 _PANELS = 12
+Maps = Float[np.ndarray, "_ S S 3"]
+"""Of one decision, a map for each frame before it."""
+Frames = UInt8[np.ndarray, "n S S 3"] | Float[np.ndarray, "n S S 3"]
 
 
-def vis_fn(grads: Sequence[np.ndarray], obs_seq: np.ndarray, config: Any, path: str | pathlib.Path | None = None) -> Figure:
+def vis_fn(grads: Sequence[Maps], obs_seq: Frames, config: Any, path: str | pathlib.Path | None = None) -> Figure:
     """Draw what `get_saliency_maps` found, save it, and say where.
 
     Args:
         grads: the maps, one float32[i + 1, S, S, 3] for each decision i.
-        obs_seq: the frames, [n, S, S, 3], uint8 or in [0, 1].
+        obs_seq: the frames, uint8[n, S, S, 3]; or float of that shape, in [0, 1].
         config: the one that was given to `get_saliency_maps`.
         path: where to, a name that ends in .png, .pdf or .svg; if left out, a PNG named after game, view, memory and
             seed in the working directory.
@@ -57,7 +61,7 @@ def vis_fn(grads: Sequence[np.ndarray], obs_seq: np.ndarray, config: Any, path: 
     return figure
 
 
-def saliency_figure(grads: Sequence[np.ndarray], obs_seq: np.ndarray, title: str) -> Figure:
+def saliency_figure(grads: Sequence[Maps], obs_seq: Frames, title: str) -> Figure:
     """Draw a triangle: a row for each decision, a column for each frame before it, and the frames on top of them.
 
     Maps show the sum over channels of absolute values, by its square root, relative to the greatest of their row. Of more
@@ -224,7 +228,14 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     files.write_whole(path, content.getvalue())
 
 
-def _band(axis: Any, edges: np.ndarray, mean: np.ndarray, width: np.ndarray, alpha: float, label: str) -> None:
+def _band(
+    axis: Any,
+    edges: Float[np.ndarray, "edges"],
+    mean: Float[np.ndarray, "bins"],
+    width: Float[np.ndarray, "bins"],
+    alpha: float,
+    label: str,
+) -> None:
     if not np.isnan(width).any():
         options = {"fill": True, "color": BLUE, "alpha": alpha, "linewidth": 0, "label": label}
         axis.stairs(mean + width, edges, baseline=np.maximum(mean - width, 0), **options)

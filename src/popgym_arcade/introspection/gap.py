@@ -87,12 +87,12 @@ def compare(folders: Sequence[pathlib.Path]) -> GapStudy:
     """Compare runs: observability gaps and memory biases.
 
     Args:
-        folders: see `read`.
+        folders: see `read_results`.
 
     Raises:
-        OSError, ValueError: see `read`; and if there is nothing to compare.
+        OSError, ValueError: see `read_results`; and if there is nothing to compare.
     """
-    results, left_out = read(folders)
+    results, left_out = read_results(folders)
     remarks = [f"not counted: {count} results {reason}" for reason, count in left_out.items() if count]
     for env_id, names in unlike(results).items():
         remarks.append(f"beware: the runs of {env_id} differ in {', '.join(names)}, too")
@@ -147,7 +147,7 @@ def memory_biases(results: Iterable[Result]) -> list[Difference]:
     return _differences(pairs)
 
 
-def read(folders: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]:
+def read_results(folders: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]:
     """Read the results of runs: of each run and seed that on the view it was trained on.
 
     Args:
@@ -207,7 +207,7 @@ def unlike(results: Iterable[Result]) -> dict[str, list[str]]:
     """Return the settings in which runs of a game differ though a comparison of views and memories is not about them.
 
     Args:
-        results: as `read` returns them.
+        results: as `read_results` returns them.
 
     Returns:
         the names of settings, by game; games without any are left out.

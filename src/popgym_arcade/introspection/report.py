@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 import popgym_arcade
 from popgym_arcade import pictures, scores
 from popgym_arcade.environment import Action, view_name
 from popgym_arcade.introspection import contamination, density, saliency
 from popgym_arcade.introspection.contamination import Contamination
-from popgym_arcade.introspection.episode import Episode, Progress, silent
+from popgym_arcade.introspection.episode import Progress, Recording, silent
 from popgym_arcade.introspection.saliency import Recall
 from popgym_arcade.introspection.subject import About, Subject, from_run, subject
 
@@ -28,7 +29,7 @@ class View(NamedTuple):
     """The part of a report that shows one view of a game."""
 
     subject: Subject
-    episode: Episode
+    episode: Recording
     recall: Recall
     """Of all decisions, with small maps."""
     noise: Contamination
@@ -206,8 +207,8 @@ def _data(view: View) -> dict[str, Any]:
     }
 
 
-def _atlas(frames: np.ndarray) -> np.ndarray:
-    """Put frames into rows of `_COLUMNS`: uint8[height, width, 3]."""
+def _atlas(frames: UInt8[np.ndarray, "n S S 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Put frames into rows of `_COLUMNS`."""
     size = frames.shape[1]
     rows = -(-len(frames) // _COLUMNS)
     cells = np.zeros((rows * _COLUMNS, size, size, 3), np.uint8)

@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float32, Int, Int32, PRNGKeyArray, Shaped, UInt8
 
 from popgym_arcade import checks
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.introspection.episode import (
-    Episode,
     Progress,
+    Recording,
     checked_chunk,
     chunks,
     encode,
     padded,
-    play,
+    record,
     silent,
     value,
 )
@@ -41,20 +42,20 @@ _CHUNK = 8
 class Recall(NamedTuple):
     """The dependence of each decision on each frame; zero where a frame comes after the decision."""
 
-    l1: np.ndarray
-    """The L1 norm of the gradient of an action's output, float32[decisions, n, num_actions]."""
-    squared: np.ndarray
-    """Its squared L2 norm, the same shape; pixel saliency, summed over the pixels of a frame."""
-    small: np.ndarray | None
+    l1: Float32[np.ndarray, "decisions n A"]
+    """The L1 norm of the gradient of an action's output."""
+    squared: Float32[np.ndarray, "decisions n A"]
+    """Its squared L2 norm; pixel saliency, summed over the pixels of a frame."""
+    small: UInt8[np.ndarray, "decisions n 32 32"] | None
     """If asked for: the absolute gradients, summed over actions, channels and blocks of pixels and divided by the greatest
-    of their frame, uint8[decisions, n, SMALL, SMALL]."""
-    scale: np.ndarray | None
-    """With it: that greatest sum, float32[decisions, n]."""
+    of their frame."""
+    scale: Float32[np.ndarray, "decisions n"] | None
+    """With it: that greatest sum."""
 
 
 def get_saliency_maps(
-    rng: jax.Array, model: Network, config: Any, num_steps: int = 10, target: Target = "sum", *, chunk: int = _CHUNK
-) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    rng: PRNGKeyArray, model: MemoryNetwork, config: Any, num_steps: int = 10, target: Target = "sum", *, chunk: int = _CHUNK
+) -> tuple[list[Float32[np.ndarray, "_ S S 3"]], UInt8[np.ndarray, "n S S 3"], list[Float32[np.ndarray, "S S 3"]]]:
     """Play an episode greedily, and map what each of its decisions depends on.
 
     The maps of n steps take 6 n^2 S^2 bytes: 10 MB for 10 steps of 128 px. `recall` keeps sums alone.
@@ -81,7 +82,7 @@ def get_saliency_maps(
     agent = subject(model, config)
     checked_target(target, model.num_actions)
     checked_chunk(chunk)
-    episode = play(model, agent.env, rng, num_steps)
+    episode = record(model, agent.env, rng, num_steps)
     for remark in episode.remarks:
         print(remark)
     grads = maps(model, episode, target, chunk=chunk)
@@ -91,7 +92,7 @@ def get_saliency_maps(
 class SaliencyStudy(NamedTuple):
     """The saliency of all decisions of an episode."""
 
-    episode: Episode
+    episode: Recording
     maps: list[np.ndarray]
     """As `maps` returns them."""
     recall: Recall
@@ -144,8 +145,8 @@ def measure(
 
 
 def maps(
-    model: Network, episode: Episode, target: Target = "sum", *, chunk: int = _CHUNK, progress: Progress = silent
-) -> list[np.ndarray]:
+    model: MemoryNetwork, episode: Recording, target: Target = "sum", *, chunk: int = _CHUNK, progress: Progress = silent
+) -> list[Float32[np.ndarray, "_ S S 3"]]:
     """Map all decisions of an episode, in full: one float32[i + 1, S, S, 3] for each decision i, by frames 0..i."""
     checked_target(target, model.num_actions)
     keep = _absolute if target == "sum" else _signed
@@ -154,9 +155,9 @@ def maps(
 
 
 def recall(
-    model: Network,
-    episode: Episode,
-    decisions: Sequence[int] | np.ndarray | None = None,
+    model: MemoryNetwork,
+    episode: Recording,
+    decisions: Sequence[int] | Int[np.ndarray, "decisions"] | None = None,
     *,
     small: bool = False,
     chunk: int = _CHUNK,
@@ -193,14 +194,14 @@ def recall(
     return found
 
 
-def pixel_saliency(gradients: np.ndarray) -> np.ndarray:
+def pixel_saliency(gradients: Float32[np.ndarray, "A *n S S 3"]) -> Float32[np.ndarray, "*n S S"]:
     """Pixel saliency: for each pixel the sum over actions of the squared L2 norm of an action's gradient.
 
     Args:
-        gradients: one map per action, float32[num_actions, ..., S, S, 3].
+        gradients: one map per action, float32[A, *n, S, S, 3]; *n may be nothing, or some axes.
 
     Returns:
-        float32[..., S, S].
+        float32[*n, S, S].
     """
     return np.square(gradients).sum(axis=(0, -1))
 
@@ -217,14 +218,23 @@ def checked_target(target: Target, num_actions: int) -> Target:
     return checks.integer("target, if it is no string,", target, 0, num_actions - 1)
 
 
-Keep = Callable[[jax.Array], dict[str, jax.Array]]
-"""Gradients float32[decisions, directions, S, S, 3] by one frame -> what to keep, with a leading axis decisions."""
+Gradients = Float32[Array, "decisions directions S S 3"]
+"""Gradients of decisions by one frame."""
+Kept = dict[str, Shaped[Array, "decisions ..."]]
+"""What is kept of them, by name."""
+Keep = Callable[[Gradients], Kept]
 
 
 def stream(
-    model: Network, episode: Episode, decisions: np.ndarray, keep: Keep, target: Target, chunk: int, progress: Progress
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield, for one decision after the other, what `keep` keeps of its gradients, with a leading axis i + 1 (frames)."""
+    model: MemoryNetwork,
+    episode: Recording,
+    decisions: Int[np.ndarray, "decisions"],
+    keep: Keep,
+    target: Target,
+    chunk: int,
+    progress: Progress,
+) -> Iterator[dict[str, Shaped[np.ndarray, "frames ..."]]]:
+    """Yield, for one decision i after the other, what `keep` keeps of its gradients by each of the frames 0..i."""
     checked_chunk(chunk)
     features = encode(model, episode.frames, chunk)
     seen = [padded(array) for array in (episode.frames, features, episode.last_action, episode.start)]
@@ -246,19 +256,19 @@ def stream(
 
 @functools.partial(jax.jit, static_argnames="keep")
 def _gradients(
-    model: Network,
-    frames: Any,
-    features: Any,
-    last_action: Any,
-    start: Any,
-    decisions: Any,
-    directions: Any,
-    count: Any,
+    model: MemoryNetwork,
+    frames: UInt8[Array, "n S S 3"],
+    features: Float32[Array, "n F"],
+    last_action: Int32[Array, "n"],
+    start: Bool[Array, "n"],
+    decisions: Int[Array, "decisions"],
+    directions: Float32[Array, "decisions directions A"],
+    count: Int[Array, ""],
     keep: Keep,
-) -> dict[str, jax.Array]:
-    """Differentiate decisions by frames 0..count - 1; every leaf that is returned has leading axes frames, decisions."""
+) -> dict[str, Shaped[Array, "n decisions ..."]]:
+    """Differentiate decisions by frames 0..count - 1."""
 
-    def answers(features: jax.Array) -> jax.Array:
+    def answers(features: Float32[Array, "n F"]) -> Float32[Array, "n A"]:
         return value(model.remember(model.initial_state(), features, last_action, start)[1])
 
     outputs, through_memory = jax.vjp(answers, features)
@@ -267,13 +277,15 @@ def _gradients(
     [by_features] = jax.vmap(jax.vmap(through_memory))(cotangents)
     some, per_decision = directions.shape[:2]
 
-    def by_frame(time: jax.Array) -> dict[str, jax.Array]:
+    def by_frame(time: Int[Array, ""]) -> Kept:
         frame = frames[time].astype(jnp.float32) / 255
         _, through_encoder = jax.vjp(lambda frame: model.encoder(frame[None])[0], frame)
         [gradients] = jax.vmap(through_encoder)(by_features[:, :, time].reshape(some * per_decision, -1))
         return keep(gradients.reshape(some, per_decision, *frames.shape[1:]))
 
-    def step(time: jax.Array, kept: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def step(
+        time: Int[Array, ""], kept: dict[str, Shaped[Array, "n decisions ..."]]
+    ) -> dict[str, Shaped[Array, "n decisions ..."]]:
         return jax.tree.map(lambda all_of_them, new: all_of_them.at[time].set(new), kept, by_frame(time))
 
     kept = jax.tree.map(
@@ -282,19 +294,19 @@ def _gradients(
     return jax.lax.fori_loop(0, count, step, kept)
 
 
-def _absolute(gradients: jax.Array) -> dict[str, jax.Array]:
+def _absolute(gradients: Gradients) -> Kept:
     return {"map": jnp.abs(gradients).sum(1)}
 
 
-def _signed(gradients: jax.Array) -> dict[str, jax.Array]:
+def _signed(gradients: Gradients) -> Kept:
     return {"map": gradients[:, 0]}
 
 
-def _sums(gradients: jax.Array) -> dict[str, jax.Array]:
+def _sums(gradients: Gradients) -> Kept:
     return {"l1": jnp.abs(gradients).sum((2, 3, 4)), "squared": jnp.square(gradients).sum((2, 3, 4))}
 
 
-def _sums_and_small(gradients: jax.Array) -> dict[str, jax.Array]:
+def _sums_and_small(gradients: Gradients) -> Kept:
     blocks = jnp.asarray(_overlaps(gradients.shape[2], SMALL))
     small = jnp.einsum("ih,dhw,jw->dij", blocks, jnp.abs(gradients).sum((1, 4)), blocks)
     scale = small.max((1, 2))
@@ -302,8 +314,8 @@ def _sums_and_small(gradients: jax.Array) -> dict[str, jax.Array]:
     return {**_sums(gradients), "small": jnp.round(255 * relative).astype(jnp.uint8), "scale": scale}
 
 
-def _overlaps(size: int, parts: int) -> np.ndarray:
-    """How much of each pixel lies in each of `parts` equal parts of their row: float32[parts, size], columns sum to 1."""
+def _overlaps(size: int, parts: int) -> Float32[np.ndarray, "{parts} {size}"]:
+    """How much of each pixel lies in each of `parts` equal parts of their row; columns sum to 1."""
     edges = np.arange(parts + 1) * size / parts
     pixels = np.arange(size)
     low = np.maximum(edges[:-1, None], pixels)

@@ -9,12 +9,12 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import baselines, checks
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import run as runs
 from popgym_arcade.environment import Environment, view_name
-from popgym_arcade.introspection.episode import Episode, play
+from popgym_arcade.introspection.episode import Recording, record
 
 _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
 
@@ -22,12 +22,12 @@ _KEYS = ("ENV_NAME", "PARTIAL", "MEMORY_TYPE", "SEED")
 class Subject(NamedTuple):
     """An agent and its game."""
 
-    model: Network
+    model: MemoryNetwork
     env: Environment[Any, Any]
     """The game in the view to look into, at the size of frames that the model is made for."""
     about: "About"
 
-    def record(self, episode_seed: int = 0, num_steps: int | None = None, number: int = 0) -> Episode:
+    def record(self, episode_seed: int = 0, num_steps: int | None = None, number: int = 0) -> Recording:
         """Play an episode greedily, and record it.
 
         Args:
@@ -35,7 +35,7 @@ class Subject(NamedTuple):
             num_steps: how many steps; if left out, to the end. An episode may end earlier.
             number: which of the episodes of this seed.
         """
-        return play(self.model, self.env, jax.random.key(episode_seed), num_steps, number)
+        return record(self.model, self.env, jax.random.key(episode_seed), num_steps, number)
 
     def other_view(self) -> "Subject":
         """The same agent, in front of the game's twin."""
@@ -68,7 +68,7 @@ class About(NamedTuple):
         return f"{self.env_id}-{view_name(self.partial_obs).lower()}-{self.memory}-seed{'-'.join(map(str, self.seeds))}"
 
 
-def subject(model: Network, config: Any) -> Subject:
+def subject(model: MemoryNetwork, config: Any) -> Subject:
     """Put an agent and what is said of it together.
 
     Args:
@@ -81,7 +81,7 @@ def subject(model: Network, config: Any) -> Subject:
         ValueError: if a key is missing, the game or the memory is unknown (the error names the closest), or the model does
             not fit: the error says what it has, and what it should have.
     """
-    if not isinstance(model, Network):
+    if not isinstance(model, MemoryNetwork):
         raise TypeError(f"model must be a network of popgym_arcade.baselines.model.builder, got {type(model).__name__}")
     about = described(config)
     env, _ = popgym_arcade.make(about.env_id, partial_obs=about.partial_obs, obs_size=model.obs_size)
@@ -110,7 +110,7 @@ def about_run(run: pathlib.Path) -> About:
     Raises:
         OSError, ValueError: if it cannot be read; see `popgym_arcade.baselines.load`.
     """
-    return described(configs.read(runs.find(run) / runs.CONFIG))
+    return described(configs.read_config(runs.find(run) / runs.CONFIG))
 
 
 def described(config: Any) -> About:

@@ -91,7 +91,7 @@ class End:
 
 
 @dataclasses.dataclass
-class Episode:
+class LoggedEpisode:
     """An episode that was logged; it has no end, if the player's process was killed."""
 
     seed: int
@@ -107,14 +107,14 @@ class Log:
     game: str
     obs_size: int
     made_by: str
-    episodes: list[Episode]
+    episodes: list[LoggedEpisode]
 
     def error(self, line: int, message: str) -> ValueError:
         """Return the error that names a line of the file."""
         return _error(self.path, line, message)
 
 
-def read(path: pathlib.Path) -> Log:
+def read_log(path: pathlib.Path) -> Log:
     """Read a log.
 
     Raises:
@@ -127,7 +127,7 @@ def read(path: pathlib.Path) -> Log:
         raise _error(path, 1, "this is not text") from None
     lines.pop()  # nothing, or what a process that was killed did not finish
     log: Log | None = None
-    episode: Episode | None = None
+    episode: LoggedEpisode | None = None
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
@@ -140,7 +140,7 @@ def read(path: pathlib.Path) -> Log:
         if log is None:
             log = _header(path, fields)
         elif "seed" in fields:
-            episode = Episode(_field(path, number, fields, "seed", int))
+            episode = LoggedEpisode(_field(path, number, fields, "seed", int))
             if episode.seed not in range(SEEDS):
                 raise _error(path, number, f"seed must be from 0 to {SEEDS - 1}, got {episode.seed}")
             log.episodes.append(episode)

@@ -89,7 +89,7 @@ class Hands:
         return key.command if key.is_down else None
 
 
-def play(
+def run(
     display: Display,
     session: Session,
     view: View,
@@ -231,7 +231,7 @@ def _repeat(log: logs.Log, session: Session, step: logs.Step) -> None:
         raise log.error(step.line, f"this step was rewarded with {step.reward}, now with {reward}; {log.made_by}")
 
 
-def _compare_ends(log: logs.Log, session: Session, episode: logs.Episode) -> None:
+def _compare_ends(log: logs.Log, session: Session, episode: logs.LoggedEpisode) -> None:
     if episode.end is None:
         return
     end = episode.end

@@ -66,14 +66,14 @@ def play(
                 pace = session.env.steps_per_second and (fps or session.env.steps_per_second)
                 if not _await_first_frame(display, session, chooser.partial_obs):
                     return
-                if loop.play(display, session, view, pace, has_menu=True) is Command.QUIT:
+                if loop.run(display, session, view, pace, has_menu=True) is Command.QUIT:
                     return
                 session.begin((session.seed + 1) % SEEDS)
         else:
             session = stack.enter_context(contextlib.closing(Session(game, seed, size, partial_obs)))
             log = stack.enter_context(contextlib.closing(logs.Writer(log_path, session))) if log_path else None
             if _await_first_frame(display, session, partial_obs):
-                loop.play(display, session, loop.View(view_name(partial_obs)), pace, log, film)
+                loop.run(display, session, loop.View(view_name(partial_obs)), pace, log, film)
 
 
 def replay(
@@ -99,7 +99,7 @@ def replay(
         NoDisplayError: if there is no display.
         ValueError: if the file is broken, or the game does not do what it did.
     """
-    log = logs.read(path)
+    log = logs.read_log(path)
     env, _ = registration.make(log.game)
     pace = fps or env.steps_per_second or _REPLAY_PACE
     with contextlib.ExitStack() as stack:

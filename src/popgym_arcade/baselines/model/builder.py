@@ -14,57 +14,59 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Integer, PRNGKeyArray
 
 from popgym_arcade import checks
+from popgym_arcade.baselines.arrays import Frames
 from popgym_arcade.baselines.model.encoder import ConvEncoder, Encoder, PatchEncoder
 from popgym_arcade.baselines.model.memory import Memory, MemoryConstructor, make_memory
 
-EncoderConstructor = Callable[[int, jax.Array], Encoder]
+EncoderConstructor = Callable[[int, PRNGKeyArray], Encoder]
 
 ENCODERS: dict[str, EncoderConstructor] = {"conv": ConvEncoder, "patch": PatchEncoder}
 
 
 class Head(eqx.Module):
-    """Base class of heads, from outputs of the memory, float32[T, width], to those of the network.
+    """Base class of heads, from outputs of the memory to those of the network.
 
     Made by `head(width, num_actions, key)`.
     """
 
     @abc.abstractmethod
-    def __call__(self, x: jax.Array) -> Any:
-        """Answer, for each frame."""
+    def __call__(self, x: Float32[Array, "T outputs"]) -> Any:
+        """Answer, for each frame: from float32[T, outputs] to float32[T, ...], or a tuple of such."""
 
 
 class QHead(Head):
-    """The values of all actions, float32[T, num_actions]."""
+    """The values of all actions, float32[T, A]."""
 
     values: eqx.nn.Linear
 
-    def __init__(self, width: int, num_actions: int, key: jax.Array) -> None:
+    def __init__(self, width: int, num_actions: int, key: PRNGKeyArray) -> None:
         self.values = eqx.nn.Linear(width, num_actions, key=key)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float32[Array, "T outputs"]) -> Float32[Array, "T A"]:
         """Value all actions."""
         return jax.vmap(self.values)(x)
 
 
 class ActorCriticHead(Head):
-    """The logits of a policy, float32[T, num_actions], and the value of the present state, float32[T]."""
+    """The logits of a policy, float32[T, A], and the value of the present state, float32[T]."""
 
     policy: eqx.nn.Linear
     value: eqx.nn.Linear
 
-    def __init__(self, width: int, num_actions: int, key: jax.Array) -> None:
+    def __init__(self, width: int, num_actions: int, key: PRNGKeyArray) -> None:
         key_policy, key_value = jax.random.split(key)
         self.policy = eqx.nn.Linear(width, num_actions, key=key_policy)
         self.value = eqx.nn.Linear(width, "scalar", key=key_value)
 
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: Float32[Array, "T outputs"]) -> tuple[Float32[Array, "T A"], Float32[Array, "T"]]:
         """Rate all actions, and value the state."""
         return jax.vmap(self.policy)(x), jax.vmap(self.value)(x)
 
 
-class Network(eqx.Module):
+class MemoryNetwork(eqx.Module):
     """Base class of networks: encoder, memory, head.
 
     Raises:
@@ -83,10 +85,10 @@ class Network(eqx.Module):
 
     def __init__(
         self,
-        make_head: Callable[[int, int, jax.Array], Head],
+        make_head: Callable[[int, int, PRNGKeyArray], Head],
         make_memory: Callable[..., Memory],
         num_actions: int,
-        key: jax.Array,
+        key: PRNGKeyArray,
         obs_size: int,
         encoder: str | EncoderConstructor,
         hidden_size: int,
@@ -110,19 +112,21 @@ class Network(eqx.Module):
         """Return the state before any frame, a pytree of arrays (an empty one, where there is nothing to remember)."""
         return self.memory.initial_state()
 
-    def __call__(self, state: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array) -> tuple[Any, Any]:
+    def __call__(
+        self, state: Any, obs: Frames, last_action: Integer[Array, "T"], start: Bool[Array, "T"]
+    ) -> tuple[Any, Any]:
         """Answer a sequence of frames of one environment.
 
         Args:
             state: what an earlier call returned, or `initial_state()`.
-            obs: frames, uint8[T, obs_size, obs_size, 3]; or float32 of that shape in [0, 1], to differentiate by pixels.
-            last_action: the action that led to a frame, int32[T], unused where `start`.
+            obs: frames, uint8[T, S, S, 3]; or float32 of that shape in [0, 1], to differentiate by pixels.
+            last_action: the action that led to a frame, int32[T] or other integers, unused where `start`.
             start: whether a frame begins an episode, bool[T]: nothing from before it reaches the answers from there on, or
                 the state.
 
         Returns:
-            (state after the last frame, answers): of a Q-network the values float32[T, num_actions], of an actor-critic the
-            logits float32[T, num_actions] and the value float32[T].
+            (state after the last frame, answers): of a Q-network the values float32[T, A], of an actor-critic the logits
+            float32[T, A] and the value float32[T].
         """
         for name, array, kind in (("last_action", last_action, jnp.integer), ("start", start, jnp.bool_)):
             if array.shape != obs.shape[:1]:
@@ -131,8 +135,14 @@ class Network(eqx.Module):
                 raise TypeError(f"{name} must be of dtype {'bool' if kind is jnp.bool_ else 'int32'}, got {array.dtype}")
         return self.remember(state, self.encoder(obs), last_action, start)
 
-    def remember(self, state: Any, features: jax.Array, last_action: jax.Array, start: jax.Array) -> tuple[Any, Any]:
-        """Answer a sequence of which the encoder has seen the frames already: `features` is what it made of them."""
+    def remember(
+        self,
+        state: Any,
+        features: Float32[Array, "T F"],
+        last_action: Integer[Array, "T"],
+        start: Bool[Array, "T"],
+    ) -> tuple[Any, Any]:
+        """Answer a sequence of which the encoder has seen the frames already: what it made of them is float32[T, F]."""
         x = features
         if self.sees_last_action:
             # An action of the episode before is none of this one's affair.
@@ -145,7 +155,7 @@ class Network(eqx.Module):
 # Each has an `__init__` of its own: type checkers take an equinox module without one for a dataclass of its fields.
 
 
-class QNetwork(Network):
+class QNetwork(MemoryNetwork):
     """The paper's Q-network without memory, which sees the present frame alone: at 128 px 704,901 parameters.
 
     The last action and the start of an episode are arguments as in all networks, and make no difference. To compare with a
@@ -162,7 +172,7 @@ class QNetwork(Network):
     def __init__(
         self,
         num_actions: int,
-        key: jax.Array,
+        key: PRNGKeyArray,
         *,
         obs_size: int = 128,
         encoder: str | EncoderConstructor = "conv",
@@ -171,7 +181,7 @@ class QNetwork(Network):
         super().__init__(QHead, _Reflex, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=False)
 
 
-class QNetworkRNN(Network):
+class QNetworkRNN(MemoryNetwork):
     """The paper's Q-network with memory: at 128 px 3,529,861 parameters with LRU, 4,577,413 with GRU.
 
     The memory reads the features of each frame and the last action, one-hot. `memory_type="none"` reads the same and has as
@@ -193,7 +203,7 @@ class QNetworkRNN(Network):
     def __init__(
         self,
         num_actions: int,
-        key: jax.Array,
+        key: PRNGKeyArray,
         memory_type: str | MemoryConstructor,
         *,
         obs_size: int = 128,
@@ -209,13 +219,13 @@ class QNetworkRNN(Network):
         super().__init__(QHead, memory, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=True)
 
 
-class ActorCritic(Network):
+class ActorCritic(MemoryNetwork):
     """`QNetwork` with a policy and a value in place of Q-values; the two share all but their last linear maps."""
 
     def __init__(
         self,
         num_actions: int,
-        key: jax.Array,
+        key: PRNGKeyArray,
         *,
         obs_size: int = 128,
         encoder: str | EncoderConstructor = "conv",
@@ -224,13 +234,13 @@ class ActorCritic(Network):
         super().__init__(ActorCriticHead, _Reflex, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=False)
 
 
-class ActorCriticRNN(Network):
+class ActorCriticRNN(MemoryNetwork):
     """`QNetworkRNN` with a policy and a value in place of Q-values; the two share all but their last linear maps."""
 
     def __init__(
         self,
         num_actions: int,
-        key: jax.Array,
+        key: PRNGKeyArray,
         memory_type: str | MemoryConstructor,
         *,
         obs_size: int = 128,
@@ -252,7 +262,7 @@ class _Reflex(Memory):
     layers: tuple[eqx.nn.Linear, ...]
     norms: tuple[eqx.nn.LayerNorm, ...]
 
-    def __init__(self, *, key: jax.Array, input_size: int, output_size: int) -> None:
+    def __init__(self, *, key: PRNGKeyArray, input_size: int, output_size: int) -> None:
         first, second = jax.random.split(key)
         self.layers = (
             eqx.nn.Linear(input_size, output_size, key=first),
@@ -267,13 +277,15 @@ class _Reflex(Memory):
     def initial_state(self) -> tuple[()]:
         return ()
 
-    def __call__(self, state: tuple[()], x: jax.Array, start: jax.Array) -> tuple[tuple[()], jax.Array]:
+    def __call__(
+        self, state: tuple[()], x: Float32[Array, "T inputs"], start: Bool[Array, "T"]
+    ) -> tuple[tuple[()], Float32[Array, "T outputs"]]:
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = jax.nn.leaky_relu(jax.vmap(norm)(jax.vmap(layer)(x)))
         return state, x
 
 
-def _make_encoder(encoder: str | EncoderConstructor, obs_size: int, key: jax.Array) -> Encoder:
+def _make_encoder(encoder: str | EncoderConstructor, obs_size: int, key: PRNGKeyArray) -> Encoder:
     if not isinstance(encoder, str):
         if not callable(encoder):
             raise TypeError(f"encoder must be a name or a constructor, got {encoder!r}")

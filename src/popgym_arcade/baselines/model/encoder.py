@@ -9,9 +9,14 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, PRNGKeyArray, Shaped, UInt8
 
 from popgym_arcade import checks
+from popgym_arcade.baselines.arrays import Frames
 from popgym_arcade.environment import checked_obs_size
+
+Pixels = UInt8[Array, "T height width inputs"] | Float32[Array, "T height width inputs"]
+"""What convolutions look at."""
 
 
 class Encoder(eqx.Module):
@@ -28,15 +33,15 @@ class Encoder(eqx.Module):
     """The number of features of a frame."""
 
     @abc.abstractmethod
-    def __call__(self, obs: jax.Array) -> jax.Array:
+    def __call__(self, obs: Frames) -> Float32[Array, "T F"]:
         """Look at frames, each for itself.
 
         Args:
-            obs: uint8[T, obs_size, obs_size, 3], which the encoder scales to [0, 1]; or float32 of that shape, taken as
-                being in [0, 1] already, to differentiate by pixels.
+            obs: uint8[T, S, S, 3], which the encoder scales to [0, 1]; or float32 of that shape, taken as being in [0, 1]
+                already, to differentiate by pixels.
 
         Returns:
-            the features, float32[T, features].
+            the features, float32[T, F].
         """
 
 
@@ -61,7 +66,7 @@ class ConvEncoder(Encoder):
     features: int = eqx.field(static=True)
 
     def __init__(
-        self, obs_size: int, key: jax.Array, *, channels: tuple[int, int, int] = (64, 128, 256), features: int = 512
+        self, obs_size: int, key: PRNGKeyArray, *, channels: tuple[int, int, int] = (64, 128, 256), features: int = 512
     ) -> None:
         self.obs_size = checked_obs_size(obs_size)
         for width in (*channels, features):
@@ -72,7 +77,7 @@ class ConvEncoder(Encoder):
         self.project = eqx.nn.Linear(channels[-1], features, key=keys[3])
         self.features = features
 
-    def __call__(self, obs: jax.Array) -> jax.Array:
+    def __call__(self, obs: Frames) -> Float32[Array, "T F"]:
         """Look at frames, each for itself; see `Encoder`."""
         _check_frames(obs, self.obs_size)
         if self.obs_size != 128:
@@ -105,7 +110,7 @@ class PatchEncoder(Encoder):
     obs_size: int = eqx.field(static=True)
     features: int = eqx.field(static=True)
 
-    def __init__(self, obs_size: int, key: jax.Array, *, width: int = 16, features: int = 256) -> None:
+    def __init__(self, obs_size: int, key: PRNGKeyArray, *, width: int = 16, features: int = 256) -> None:
         self.obs_size = checked_obs_size(obs_size)
         self.features = checks.integer("features", features, 1)
         keys = jax.random.split(key, 3)
@@ -117,7 +122,7 @@ class PatchEncoder(Encoder):
     def _patch(self) -> int:
         return -(-self.obs_size // 16)
 
-    def __call__(self, obs: jax.Array) -> jax.Array:
+    def __call__(self, obs: Frames) -> Float32[Array, "T F"]:
         """Look at frames, each for itself; see `Encoder`."""
         _check_frames(obs, self.obs_size)
         missing = 16 * self._patch - self.obs_size
@@ -129,39 +134,41 @@ class PatchEncoder(Encoder):
 
 
 class _Convolution(eqx.Module):
-    """A convolution with stride 2 and without padding, [T, H, W, inputs] to float32[T, H', W', outputs]."""
+    """A convolution with stride 2 and without padding."""
 
-    weight: jax.Array
-    """float32[kernel, kernel, inputs, outputs]"""
-    bias: jax.Array
-    """float32[outputs]"""
+    weight: Float32[Array, "kernel kernel inputs outputs"]
+    bias: Float32[Array, "outputs"]
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, key: jax.Array) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, key: PRNGKeyArray) -> None:
         key_weight, key_bias = jax.random.split(key)
         bound = 1 / math.sqrt(kernel**2 * inputs)
         self.weight = jax.random.uniform(key_weight, (kernel, kernel, inputs, outputs), minval=-bound, maxval=bound)
         self.bias = jax.random.uniform(key_bias, (outputs,), minval=-bound, maxval=bound)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Pixels) -> Float32[Array, "T rows columns outputs"]:
         # XLA's convolutions are slow on CPUs, and fifty times slower where their gradients are inside loops.
         return jax.lax.platform_dependent(x, self.weight, self.bias, cpu=as_product, default=as_convolution)
 
 
-def as_product(x: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
+def as_product(
+    x: Pixels, weight: Float32[Array, "kernel kernel inputs outputs"], bias: Float32[Array, "outputs"]
+) -> Float32[Array, "T rows columns outputs"]:
     """Convolve with stride 2 by one product of matrices: every patch is a row."""
     # The patches overlap: gathered as bytes, where they are bytes, and scaled afterwards.
     patches = _unit(_patches(x, weight.shape[0]))
     return patches @ weight.reshape(-1, weight.shape[-1]) + bias
 
 
-def as_convolution(x: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
+def as_convolution(
+    x: Pixels, weight: Float32[Array, "kernel kernel inputs outputs"], bias: Float32[Array, "outputs"]
+) -> Float32[Array, "T rows columns outputs"]:
     """Convolve with stride 2 by XLA's own operation."""
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(_unit(x), weight, (2, 2), "VALID", dimension_numbers=layout) + bias
 
 
-def _patches(x: jax.Array, kernel: int) -> jax.Array:
-    """Return the patches that a kernel with stride 2 sees: [T, H, W, C] to [T, H', W', kernel * kernel * C].
+def _patches(x: Pixels, kernel: int) -> Shaped[Array, "T rows columns {kernel}*{kernel}*inputs"]:
+    """Return the patches that a kernel with stride 2 sees.
 
     Neighbouring pixels are taken in pairs, so that no slice has a stride: longer copies, and faster gradients.
     """
@@ -180,7 +187,7 @@ def _patches(x: jax.Array, kernel: int) -> jax.Array:
     return jnp.concatenate(pieces, axis=-1)
 
 
-def _max_pool(x: jax.Array, pool: int) -> jax.Array:
+def _max_pool(x: Float32[Array, "T height width F"], pool: int) -> Float32[Array, "T height//{pool} width//{pool} F"]:
     """Return the maxima of squares of `pool` pixels; a rest at the border is left out.
 
     Maxima of slices, because the gradient of `reduce_window` is slow on CPUs. Where several are the greatest, the gradient
@@ -188,7 +195,7 @@ def _max_pool(x: jax.Array, pool: int) -> jax.Array:
     """
     size = x.shape[1] // pool * pool
 
-    def maximum(slices: list[jax.Array]) -> jax.Array:
+    def maximum(slices: list[Float32[Array, "T rows columns F"]]) -> Float32[Array, "T rows columns F"]:
         greatest, *others = slices
         for other in others:
             greatest = jnp.maximum(greatest, other)
@@ -198,12 +205,12 @@ def _max_pool(x: jax.Array, pool: int) -> jax.Array:
     return maximum([rows[:, :, i::pool] for i in range(pool)])
 
 
-def _unit(frames: jax.Array) -> jax.Array:
+def _unit(frames: UInt8[Array, "*shape"] | Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Scale uint8 to float32 in [0, 1]; float32 is left as it is."""
     return frames.astype(jnp.float32) / 255.0 if frames.dtype == jnp.uint8 else frames
 
 
-def _check_frames(obs: jax.Array, size: int) -> None:
+def _check_frames(obs: Shaped[Array, "..."], size: int) -> None:
     if obs.ndim != 4 or obs.shape[1:] != (size, size, 3):
         raise ValueError(
             f"frames must have the shape [T, {size}, {size}, 3], got {list(obs.shape)}; for a batch use jax.vmap"

@@ -11,6 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
 from popgym_arcade import checks
 
@@ -40,7 +41,9 @@ class Memory(eqx.Module):
         """Return the state before any frame, a pytree of arrays; the same shapes and dtypes come back from every call."""
 
     @abc.abstractmethod
-    def __call__(self, state: Any, x: jax.Array, start: jax.Array) -> tuple[Any, jax.Array]:
+    def __call__(
+        self, state: Any, x: Float32[Array, "T inputs"], start: Bool[Array, "T"]
+    ) -> tuple[Any, Float32[Array, "T outputs"]]:
         """Read a sequence.
 
         Args:
@@ -66,7 +69,7 @@ def memory_names() -> tuple[str, ...]:
 def make_memory(
     memory: str | MemoryConstructor,
     size: int,
-    key: jax.Array,
+    key: PRNGKeyArray,
     *,
     layers: int = 2,
     input_size: int | None = None,
@@ -149,7 +152,7 @@ class _Stack(Memory):
     made_by: str = eqx.field(static=True)
 
     def __init__(
-        self, layers: tuple[Memory, ...], name: str, size: int, input_size: int, output_size: int, key: jax.Array
+        self, layers: tuple[Memory, ...], name: str, size: int, input_size: int, output_size: int, key: PRNGKeyArray
     ) -> None:
         self.made_by = name
         key_in, key_out, *keys = jax.random.split(key, 2 + len(layers))
@@ -166,7 +169,9 @@ class _Stack(Memory):
     def initial_state(self) -> Any:
         return tuple(layer.initial_state() for layer in self.layers)
 
-    def __call__(self, state: Any, x: jax.Array, start: jax.Array) -> tuple[Any, jax.Array]:
+    def __call__(
+        self, state: Any, x: Float32[Array, "T inputs"], start: Bool[Array, "T"]
+    ) -> tuple[Any, Float32[Array, "T outputs"]]:
         after = []
         x = jax.vmap(self.map_in)(x)
         for layer, mixer, before in zip(self.layers, self.mixers, state, strict=True):
@@ -186,15 +191,17 @@ class _MinGRU(Memory):
     gate: eqx.nn.Linear
     candidate: eqx.nn.Linear
 
-    def __init__(self, size: int, key: jax.Array) -> None:
+    def __init__(self, size: int, key: PRNGKeyArray) -> None:
         key_gate, key_candidate = jax.random.split(key)
         self.gate = eqx.nn.Linear(size, size, key=key_gate)
         self.candidate = eqx.nn.Linear(size, size, key=key_candidate)
 
-    def initial_state(self) -> jax.Array:
+    def initial_state(self) -> Float32[Array, "size"]:
         return jnp.zeros(self.gate.weight.shape[0])
 
-    def __call__(self, state: jax.Array, x: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, state: Float32[Array, "size"], x: Float32[Array, "T size"], start: Bool[Array, "T"]
+    ) -> tuple[Float32[Array, "size"], Float32[Array, "T size"]]:
         gate = jax.vmap(self.gate)(x)
         keep, take = jax.nn.sigmoid(-gate), jax.nn.sigmoid(gate) * jax.vmap(self.candidate)(x)
         elements = (start[:, None], keep, take)
@@ -218,7 +225,7 @@ class _FeedForward(Memory):
     widen: eqx.nn.Linear
     narrow: eqx.nn.Linear
 
-    def __init__(self, size: int, width: int, key: jax.Array) -> None:
+    def __init__(self, size: int, width: int, key: PRNGKeyArray) -> None:
         key_widen, key_narrow = jax.random.split(key)
         self.widen = eqx.nn.Linear(size, width, key=key_widen)
         self.narrow = eqx.nn.Linear(width, size, key=key_narrow)
@@ -226,7 +233,9 @@ class _FeedForward(Memory):
     def initial_state(self) -> tuple[()]:
         return ()
 
-    def __call__(self, state: tuple[()], x: jax.Array, start: jax.Array) -> tuple[tuple[()], jax.Array]:
+    def __call__(
+        self, state: tuple[()], x: Float32[Array, "T size"], start: Bool[Array, "T"]
+    ) -> tuple[tuple[()], Float32[Array, "T size"]]:
         return state, jax.vmap(self.narrow)(jax.nn.leaky_relu(jax.vmap(self.widen)(x)))
 
 
@@ -247,7 +256,9 @@ class _Memax(Memory):
     def initial_state(self) -> Any:
         return self._layer.initialize_carry()
 
-    def __call__(self, state: Any, x: jax.Array, start: jax.Array) -> tuple[Any, jax.Array]:
+    def __call__(
+        self, state: Any, x: Float32[Array, "T inputs"], start: Bool[Array, "T"]
+    ) -> tuple[Any, Float32[Array, "T outputs"]]:
         states, y = self._layer(state, (x, start))
         return self._layer.latest_recurrent_state(states), y
 
@@ -263,17 +274,19 @@ class _Resettable(eqx.Module):
         state = jax.tree.map(lambda new, old: jnp.where(start, new, old), fresh, state)
         return self.algebra(state, x), started | start
 
-    def initialize_carry(self, key: jax.Array | None = None) -> Any:
+    def initialize_carry(self, key: PRNGKeyArray | None = None) -> Any:
         return self.algebra.initialize_carry(key), jnp.zeros((), bool)
 
 
-def _feed_forward(width: int, size: int, key: jax.Array, layers: int, input_size: int, output_size: int) -> Memory:
+def _feed_forward(width: int, size: int, key: PRNGKeyArray, layers: int, input_size: int, output_size: int) -> Memory:
     key, key_layers = jax.random.split(key)
     made_layers = tuple(_FeedForward(size, width, key_layer) for key_layer in jax.random.split(key_layers, layers))
     return _Stack(made_layers, "none", size, input_size, output_size, key)
 
 
-def _memax_layers(name: str, size: int, layers: int, key: jax.Array, window_size: int | None = None) -> tuple[Memory, ...]:
+def _memax_layers(
+    name: str, size: int, layers: int, key: PRNGKeyArray, window_size: int | None = None
+) -> tuple[Memory, ...]:
     try:
         # Not at the top: importing memax starts JAX's backend.
         from memax.equinox.train_utils import get_residual_memory_model

@@ -108,7 +108,7 @@ def _algorithm(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     option, _, value = first.partition("=")
     if option != "--config" or not (value or rest):
         raise ValueError(f"train what? First must come {', '.join(ALGORITHMS)}, --config FILE or --resume RUN; got {first}")
-    return configs.read(pathlib.Path(value or rest[0])).algorithm_name, arguments
+    return configs.read_config(pathlib.Path(value or rest[0])).algorithm_name, arguments
 
 
 def _defaults(plain: Config[Any], chosen: _Train[Any]) -> Config[Any]:
@@ -117,7 +117,7 @@ def _defaults(plain: Config[Any], chosen: _Train[Any]) -> Config[Any]:
     if chosen.config is not None:
         if chosen.preset is not None:
             raise ValueError("--config and --preset both say what to begin with: give one of them")
-        config = configs.read(chosen.config)
+        config = configs.read_config(chosen.config)
         if name != config.algorithm_name:
             raise ValueError(f"{chosen.config} is of {config.algorithm_name}, not of {name}")
         if config.other_rules:
@@ -154,7 +154,7 @@ def evaluate(
     """Run `popgym-arcade evaluate`: play with the agents of some or all seeds, greedily, and tell what came of it."""
     if json_path is not None:
         files.check_writable(json_path)
-    config = configs.read(run.find(folder) / run.CONFIG)
+    config = configs.read_config(run.find(folder) / run.CONFIG)
     models = {seed: run.load(folder, seed)[0] for seed in seeds or config.seeds}
     partial_obs = config.partial_obs if partial_obs is None else partial_obs
     played = results.returns(models, config, partial_obs, episodes, episode_seed)

@@ -11,7 +11,7 @@ import popgym_arcade
 from popgym_arcade import checks, files, registration
 from popgym_arcade.baselines.algorithm import Algorithm, check_counts
 from popgym_arcade.baselines.dqn import DQN
-from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, Network, QNetwork, QNetworkRNN
+from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, MemoryNetwork, QNetwork, QNetworkRNN
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
@@ -119,7 +119,7 @@ class Config(Generic[A]):
         partial_obs = self.partial_obs if partial_obs is None else partial_obs
         return popgym_arcade.make(self.env_id, partial_obs=partial_obs, obs_size=self.obs_size)
 
-    def make_network(self, seed: int) -> Network:
+    def make_network(self, seed: int) -> MemoryNetwork:
         """Return the network, with its first weights.
 
         Raises:
@@ -170,7 +170,7 @@ def from_dict(content: Any) -> Config[Any]:
     return config if config.other_rules else dataclasses.replace(config, env_version=None)
 
 
-def read(path: pathlib.Path) -> Config[Any]:
+def read_config(path: pathlib.Path) -> Config[Any]:
     """Read the config of a run, or another one, from a JSON file.
 
     Raises:

@@ -8,11 +8,12 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from popgym_arcade import files
 
 
+@runtime_checkable
 class Log(Protocol):
     """Takes metrics."""
 
@@ -145,7 +146,7 @@ def wandb() -> Any:
         raise ModuleNotFoundError("--wandb needs Weights & Biases: pip install wandb") from None
 
 
-def read(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     """Read what `JsonLines` wrote; lines that are damaged, or were cut off, are left out."""
     with path.open("rb") as file:
         return [told for line in file if (told := _parse(line))]

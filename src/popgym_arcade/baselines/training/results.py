@@ -7,11 +7,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array, Bool, Float, Float64, PRNGKeyArray, UInt8
 
 from popgym_arcade import pictures, scores
 from popgym_arcade.baselines.collect import Actors, start_episodes, step_agents
 from popgym_arcade.baselines.evaluation import evaluate, greedy
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.environment import view_name
 from popgym_arcade.experts import Episode
@@ -20,7 +21,7 @@ _BATCH = 64  # episodes played at once: few enough frames for any memory
 
 
 def returns(
-    models: dict[int, Network], config: Config[Any], partial_obs: bool, episodes: int, seed: int
+    models: dict[int, MemoryNetwork], config: Config[Any], partial_obs: bool, episodes: int, seed: int
 ) -> dict[int, Episode]:
     """Play episodes greedily, the same ones with each agent.
 
@@ -39,7 +40,7 @@ def returns(
     count = min(_BATCH, episodes)
     play = jax.jit(lambda weights, key: evaluate(eqx.combine(weights, rest), env, params, greedy, key, count))
 
-    def all_of(model: Network) -> Episode:
+    def all_of(model: MemoryNetwork) -> Episode:
         weights = eqx.filter(model, eqx.is_array)
         keys = [jax.random.fold_in(jax.random.key(seed), number) for number in range(math.ceil(episodes / count))]
         batches = [jax.device_get(play(weights, key)) for key in keys]
@@ -65,8 +66,8 @@ def summary(played: Episode) -> dict[str, Any]:
     }
 
 
-def histogram(total: np.ndarray, width: int = 40) -> str:
-    """Draw returns as text, a line per bin."""
+def histogram(total: Float[np.ndarray, "episodes"], width: int = 40) -> str:
+    """Draw returns, float[episodes], as text, a line per bin."""
     if np.ptp(total) == 0:
         return f"{total[0]:6.2f}  {'█' * width} {len(total)}"
     counts, edges = np.histogram(total, bins=min(10, len(np.unique(total))))
@@ -76,7 +77,9 @@ def histogram(total: np.ndarray, width: int = 40) -> str:
     return "\n".join(lines)
 
 
-def smooth(lines: list[dict[str, Any]], points: int) -> tuple[np.ndarray, np.ndarray]:
+def smooth(
+    lines: list[dict[str, Any]], points: int
+) -> tuple[Float64[np.ndarray, "{points}"], Float64[np.ndarray, "seeds {points}"]]:
     """Gather the returns of episodes that ended while training into intervals of steps.
 
     Args:
@@ -84,8 +87,8 @@ def smooth(lines: list[dict[str, Any]], points: int) -> tuple[np.ndarray, np.nda
         points: how many intervals.
 
     Returns:
-        (the middles of the intervals, in steps; the mean return in each, float[seeds, points], where no episode ended in
-        an interval between its neighbours', before the first one NaN).
+        (the middles of the intervals, in steps, float64[points]; the mean return in each, float64[seeds, points], where no
+        episode ended in an interval between its neighbours', before the first one NaN).
     """
     last = max(line["steps"] for line in lines)
     seeds = sorted({line["seed"] for line in lines})
@@ -128,18 +131,18 @@ def curve(lines: list[dict[str, Any]], title: str) -> bytes:
     return buffer.getvalue()
 
 
-def film(model: Network, config: Config[Any], seed: int, limit: int = 500) -> bytes:
+def film(model: MemoryNetwork, config: Config[Any], seed: int, limit: int = 500) -> bytes:
     """Film an episode of the greedy agent, the twins side by side, as MP4; at most `limit` steps of it."""
     env, params = config.make_env()
     weights, rest = eqx.partition(model, eqx.is_array)
 
     @jax.jit
-    def both(state: Any) -> tuple[jax.Array, jax.Array]:
+    def both(state: Any) -> tuple[UInt8[Array, "S S 3"], UInt8[Array, "S S 3"]]:
         frame, other = env.get_obs(state), env.twin.get_obs(state)
         return (other, frame) if env.partial_obs else (frame, other)
 
     @jax.jit
-    def step(weights: Any, actors: Actors, key: jax.Array) -> tuple[Actors, Any, jax.Array]:
+    def step(weights: Any, actors: Actors, key: PRNGKeyArray) -> tuple[Actors, Any, Bool[Array, ""]]:
         after, step = step_agents(eqx.combine(weights, rest), env, params, greedy, actors, key[None])
         return after, jax.tree.map(lambda leaf: leaf[0], step.info["final_state"]), after.start[0]
 

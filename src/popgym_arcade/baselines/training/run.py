@@ -26,7 +26,7 @@ import numpy as np
 
 from popgym_arcade import files
 from popgym_arcade.baselines.checkpoint import CheckpointError
-from popgym_arcade.baselines.model.builder import Network
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.environment import view_name
@@ -62,7 +62,7 @@ def model_path(folder: pathlib.Path, config: Config[Any], seed: int) -> pathlib.
     return folder / ("model.eqx" if seed == config.seed else f"model-{seed}.eqx")
 
 
-def save_model(folder: pathlib.Path, config: Config[Any], seed: int, model: Network) -> None:
+def save_model(folder: pathlib.Path, config: Config[Any], seed: int, model: MemoryNetwork) -> None:
     """Write the agent of a seed."""
     with files.whole(model_path(folder, config, seed)) as file:
         eqx.tree_serialise_leaves(file, model)
@@ -74,7 +74,7 @@ def checksum(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Config[Any]]:
+def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[MemoryNetwork, Config[Any]]:
     """Load a trained agent.
 
     Args:
@@ -95,7 +95,7 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[Network, Con
         ValueError: if it has no such seed, or its config or evaluation is damaged.
     """
     folder = find(run)
-    config = configs.read(folder / CONFIG)
+    config = configs.read_config(folder / CONFIG)
     seed = config.seed if seed is None else seed
     if seed not in config.seeds:
         raise ValueError(f"{folder} has the seeds {', '.join(map(str, config.seeds))}, not {seed}")
@@ -158,5 +158,5 @@ def is_finished(folder: pathlib.Path) -> bool:
     """Whether training has come to its end, and all agents are there: the evaluation is written last."""
     if not (folder / EVALUATION).is_file():
         return False
-    config = configs.read(folder / CONFIG)
+    config = configs.read_config(folder / CONFIG)
     return all(model_path(folder, config, seed).is_file() for seed in config.seeds)

@@ -55,7 +55,7 @@ class Sweep:
                 raise ValueError(f"{word} is said by the sweep itself")
         for folder, words in self.commands.items():
             asked = command.parse(words[2:]).agent
-            found = configs.read(folder / run.CONFIG) if (folder / run.CONFIG).is_file() else asked
+            found = configs.read_config(folder / run.CONFIG) if (folder / run.CONFIG).is_file() else asked
             if changed := asked.differences(found.to_dict()):
                 raise ValueError(
                     f"{folder} was trained with another {', '.join(changed)}; give the options of this "
@@ -171,8 +171,8 @@ def _progress(folder: pathlib.Path) -> float:
         return 1.0
     if not (folder / run.METRICS).is_file():
         return 0.0
-    lines = logs.read(folder / run.METRICS)
-    total = configs.read(folder / run.CONFIG).algorithm.total_timesteps
+    lines = logs.read_metrics(folder / run.METRICS)
+    total = configs.read_config(folder / run.CONFIG).algorithm.total_timesteps
     return min(1.0, lines[-1]["steps"] / total) if lines else 0.0
 
 

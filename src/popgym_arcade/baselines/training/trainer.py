@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -18,12 +18,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key, PRNGKeyArray
 from tqdm import tqdm
 
 import popgym_arcade
 from popgym_arcade import files, room
 from popgym_arcade.baselines import checkpoint
-from popgym_arcade.baselines.algorithm import Shard, Task
+from popgym_arcade.baselines.algorithm import Metrics, Shard, Task
 from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import logs, results, run
@@ -105,7 +106,7 @@ def train(config: Config[Any], options: Options = Options()) -> pathlib.Path:
     """
     folder = pathlib.Path(options.run or default_folder(config))
     if options.resumable and (folder / run.CONFIG).is_file():
-        if changed := config.differences(configs.read(folder / run.CONFIG).to_dict()):
+        if changed := config.differences(configs.read_config(folder / run.CONFIG).to_dict()):
             raise ValueError(f"{folder} is another run: {', '.join(changed)} differ")
         return resume(folder, options)
     layout = Layout(options.num_devices)
@@ -134,7 +135,7 @@ def resume(folder: str | pathlib.Path, options: ResumeOptions = ResumeOptions())
     folder = pathlib.Path(folder)
     if not (folder / run.CONFIG).is_file():
         raise FileNotFoundError(f"{folder} is no run: it has no {run.CONFIG}")
-    config = configs.read(folder / run.CONFIG)
+    config = configs.read_config(folder / run.CONFIG)
     if config.other_rules:
         raise ValueError(f"{folder} was begun under {config.other_rules}: train anew")
     if run.is_finished(folder):
@@ -180,13 +181,13 @@ class _Training:
         self.algorithm.check(shapes, self.layout.shard)
         params, self.structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
 
-        def task(key: jax.Array, shard: Shard) -> Task:
+        def task(key: PRNGKeyArray, shard: Shard) -> Task:
             return Task(self.env, self.params, self.structure, key, shard)
 
-        def init(params: Any, key: jax.Array) -> Any:
+        def init(params: Any, key: PRNGKeyArray) -> Any:
             return self.algorithm.init(params, task(key, self.layout.shard))
 
-        def update(learner: Any, key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        def update(learner: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
             return self.algorithm.update(learner, task(key, self.layout.shard))
 
         whole = jax.eval_shape(lambda params, key: self.algorithm.init(params, task(key, Shard())), params, _keys([0])[0])
@@ -358,7 +359,7 @@ class _Training:
         params = self._each_seed([learner.params for learner in self.learners])
         models = dict(zip(self.config.seeds, self._write_models(params), strict=True))
         config, folder, episodes = self.config, self.folder, self.options.eval_episodes
-        lines = logs.read(folder / run.METRICS)
+        lines = logs.read_metrics(folder / run.METRICS)
         if lines:  # unless all are lost
             files.write_whole(folder / run.CURVE, results.curve(lines, config.title))
         if self.options.video:
@@ -411,7 +412,7 @@ def _complain(learners: list[Any], meta: dict[str, Any]) -> str | None:
     return None
 
 
-def _keys(seeds: Any) -> jax.Array:
+def _keys(seeds: Sequence[int]) -> Key[Array, "seeds"]:
     return jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
 
 
