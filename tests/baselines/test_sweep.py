@@ -47,7 +47,6 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--env-ids", "NavigatorEazy"], "NavigatorEasy"),
         (["--memories", "lur"], "did you mean lru"),
         (["--", "--seed", "3"], "--seed is said by the sweep itself"),
-        (["--", "--preset", "gpu"], "unknown preset"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(
@@ -55,6 +54,18 @@ def test_mistakes_are_found_before_anything_runs(
 ) -> None:
     command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--folder", str(tmp_path / "sweep"), *words]
     assert cli.main(command) == 1
+    assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"), [("--preset=gpu", "invalid choice 'gpu'"), ("--gama=1", "Unrecognized options: --gama")]
+)
+def test_train_explains_its_options(
+    option: str, complaint: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "pqn", "--env-ids", "NavigatorEasy", "--folder", str(tmp_path / "sweep"), "--", option])
     assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -304,9 +304,12 @@ def test_no_option_is_ignored(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         cli.main(["train", "pqn", *arguments(SMALL | {"total_timesteps": math.inf}), "--run", str(tmp_path / "run")])
     assert "total_timesteps must be a number" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["train", "pqn", "--env-id", "NavigatorEasy", "--preset", "gpu"])
+    assert "invalid choice 'gpu'" in capsys.readouterr().err
     for command in (
         ["pnq"],
-        ["pqn", "--env-id", "NavigatorEasy", "--preset", "gpu"],
+        ["pqn"],
         ["pqn", "--env-id", "NavigatorEasy", "--num-processes", "2"],
         ["pqn", "--env-id", "NavigatorEasy", "--coordinator", "127.0.0.1:1"],
         ["--resume", str(tmp_path)],
