@@ -254,7 +254,7 @@ def test_there_are_no_options_of_reset() -> None:
         env.reset(options={})
         with pytest.raises(ValueError, match="reset has no options"):
             env.reset(options={"level": 3})
-    with pytest.raises(TypeError, match="max_episode_steps must be None or an int"):
+    with pytest.raises(TypeError, match="max_episode_steps must be an int of at least 1, got '5'"):
         ArcadeVectorEnv("Tiny", 2, max_episode_steps="5")  # pyright: ignore[reportArgumentType]
 
 
