@@ -26,7 +26,7 @@ def test_demo(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["demo", "MineSweeperEasy", "--num-envs", "2", "--seconds", "0.01", "--out", str(tmp_path / "new")]) == 0
     out, err = capsys.readouterr()
     assert "MineSweeperEasy" in out
-    assert "2/2  MineSweeperEasy, POMDP" in err
+    assert "1/2  MineSweeperEasy, MDP" in err  # the first line is told at once, later ones now and then
     with image.open(tmp_path / "new" / "sheet.png") as sheet, image.open(tmp_path / "new" / "twins.gif") as twins:
         assert sheet.size[0] > 256
         assert 20 < twins.n_frames <= 48  # frames that are alike are one that lasts longer
