@@ -28,7 +28,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
         ValueError: if it is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an int {'of ' if high is None else ''}{allowed(low, high)}, got {value!r}")
+        raise TypeError(f"{name} must be an int {'of ' if high is None else ''}{_allowed(low, high)}, got {value!r}")
     in_range(name, int(value), low, high)
     return int(value)
 
@@ -40,10 +40,10 @@ def in_range(name: str, value: float, low: float, high: float | None = None) -> 
         ValueError: if it is not from `low` to `high`, or, where `high` is None, at least `low`; nan is neither.
     """
     if not low <= value <= (math.inf if high is None else high):
-        raise ValueError(f"{name} must be {allowed(low, high)}, got {value}")
+        raise ValueError(f"{name} must be {_allowed(low, high)}, got {value}")
 
 
-def allowed(low: float, high: float | None) -> str:
+def _allowed(low: float, high: float | None) -> str:
     """Spell a range: "from 0 to 1", or "at least 1"."""
     return f"at least {low}" if high is None else f"from {low} to {high}"
 
@@ -74,7 +74,7 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def fields(settings: Any) -> None:
-    """Compare the fields of a dataclass with the types that they declare, as far as those are of the kinds of `fits`.
+    """Compare the fields of a dataclass with the types that they declare, as far as `_fits` knows those.
 
     Raises:
         TypeError: if a value has another type.
@@ -82,11 +82,11 @@ def fields(settings: Any) -> None:
     kinds = get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if not fits(value, kinds[field.name]):
-            raise TypeError(f"{field.name} must be {spell(kinds[field.name])}, got {value!r}")
+        if not _fits(value, kinds[field.name]):
+            raise TypeError(f"{field.name} must be {_spell(kinds[field.name])}, got {value!r}")
 
 
-def fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, kind: Any) -> bool:
     """Whether a value is of a type: bool, int, float, which ints are, too, str, a Literal of strings, or a union of these.
 
     True, if the type is of another kind.
@@ -95,7 +95,7 @@ def fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in options
     if options:
-        return any(fits(value, option) for option in options)
+        return any(_fits(value, option) for option in options)
     if kind not in _SPELLED:
         return True
     if kind is float:
@@ -103,8 +103,8 @@ def fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def spell(kind: Any) -> str:
+def _spell(kind: Any) -> str:
     """Spell such a type: "a whole number or null"."""
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
-    return " or ".join(map(spell, get_args(kind))) or _SPELLED[kind]
+    return " or ".join(map(_spell, get_args(kind))) or _SPELLED[kind]

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, Self
 
 
@@ -41,15 +40,6 @@ class Progress:
             self._wipe()
             sys.stderr.write(message if self._is_terminal else f"{message}\n")
             sys.stderr.flush()
-
-    def after(self, words: str) -> Callable[[str], None]:
-        """Return the same with more words before each message."""
-        return lambda message: self(words + message)
-
-    def say(self, message: str) -> None:
-        """Print a line that stays, on standard output."""
-        self._wipe()
-        print(message)
 
     def _wipe(self) -> None:
         if self._is_terminal:

@@ -220,7 +220,7 @@ def _report(options: argparse.Namespace) -> int:
     twin = _load(options.twin, options.seed) if options.twin else agent.other_view()
     with terminal.Progress() as progress:
         views = report.look(agent, twin, options.steps, **_shared(options), progress=progress)
-    _say(remark for view in views for remark in view.remarks)
+    _say(remark for view in views for remark in view.episode.remarks)
     files.write_whole(options.out, report.html(views).encode())
     print(f"wrote {options.out}")
     return 0

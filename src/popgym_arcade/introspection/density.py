@@ -138,15 +138,16 @@ def measure(
             episode = agent.record(episode_seed, number=number)
             norms = saliency.recall(agent.model, episode, [len(episode) - 1], chunk=chunk).l1[0]
             recalled = recall_density(norms)
-            rows.append((seed, number, len(episode), *over_tau(recalled), *thirds(recalled)))
+            curve, share = over_tau(recalled), thirds(recalled)
+            rows.append((seed, number, len(episode), *curve, *share))
             if np.isnan(recalled).any():
                 remarks.append(f"seed {seed}, episode {number}: the last decision depends on no frame; left out")
             else:
-                found.append(recalled)
+                found.append((curve, share))
         if not found:
             raise ValueError(f"no decision of the agent of seed {seed} depends on any frame")
-        curves.append(np.stack([over_tau(recalled) for recalled in found]))
-        shares.append(np.stack([thirds(recalled) for recalled in found]))
+        curves.append(np.stack([curve for curve, _ in found]))
+        shares.append(np.stack([share for _, share in found]))
     bins = [f"tau_{(number + 0.5) / BINS:.4f}" for number in range(BINS)]
     header = ("seed", "episode", "frames", *bins, "first_third", "middle_third", "last_third")
     return DensityStudy(about, spread(curves), spread(shares), Table(header, rows), tuple(remarks))

@@ -37,11 +37,6 @@ class View(NamedTuple):
     is_guest: bool
     """Whether the agent was trained on the other view."""
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Whether the episode ended early."""
-        return self.episode.remarks
-
 
 def look(
     agent: Subject,

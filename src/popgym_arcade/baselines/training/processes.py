@@ -20,6 +20,8 @@ from typing import NoReturn
 
 import jax
 
+from popgym_arcade import checks
+
 _HEARTBEAT_SECONDS = 20
 _HELD_SECONDS = 1.0
 _ABORTED = b"JAX distributed service detected fatal errors"
@@ -79,10 +81,8 @@ def _check(coordinator: str, num_processes: int | None, process_id: int | None) 
         raise ValueError(f"--coordinator must be HOST:PORT, or auto, got {coordinator!r}")
     if num_processes is None or process_id is None:
         raise ValueError("--coordinator HOST:PORT needs --num-processes and --process-id")
-    if num_processes < 1:
-        raise ValueError(f"--num-processes must be at least 1, got {num_processes}")
-    if not 0 <= process_id < num_processes:
-        raise ValueError(f"--process-id must be from 0 to {num_processes - 1}, got {process_id}")
+    checks.in_range("--num-processes", num_processes, 1)
+    checks.in_range("--process-id", process_id, 0, num_processes - 1)
 
 
 class _Others:

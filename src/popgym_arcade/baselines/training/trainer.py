@@ -22,7 +22,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from tqdm import tqdm
 
 import popgym_arcade
-from popgym_arcade import files, room
+from popgym_arcade import checks, files, room
 from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Metrics, Shard, Task
 from popgym_arcade.baselines.checkpoint import CheckpointError
@@ -63,8 +63,7 @@ class ResumeOptions:
         Raises:
             ValueError: if one is out of range.
         """
-        if self.eval_episodes < 2:
-            raise ValueError(f"eval_episodes must be at least 2, got {self.eval_episodes}")
+        checks.in_range("eval_episodes", self.eval_episodes, 2)
         if not self.checkpoint_minutes > 0:
             raise ValueError(f"checkpoint_minutes must be positive, got {self.checkpoint_minutes}")
 
