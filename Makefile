@@ -23,10 +23,10 @@ demo: $(VENV)/demo
 	$(BIN)/popgym-arcade demo
 
 test: lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: lint
-	$(BIN)/python -m pytest -n auto -m "" -o faulthandler_timeout=3600
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "" -o faulthandler_timeout=3600
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

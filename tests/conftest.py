@@ -1,10 +1,14 @@
-"""What holds for all tests: shapes are checked, and children get default signals."""
+"""What holds for all tests: compiling is cheap, shapes are checked, and children get default signals."""
 
 import importlib.util
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+# Most of the time goes into compiling; with less optimisation a sixth of it is spared. Children do the same.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 if importlib.util.find_spec("jaxtyping"):  # the core is tested without the extras, too
     import jaxtyping

@@ -153,7 +153,7 @@ class Unequal(Tiny):
 @pytest.mark.parametrize(
     ("game", "complaint"),
     [
-        (ViewsDiffer, "the views differ .* in rewards"),
+        (ViewsDiffer, "the views differ .* in reward"),
         (ViewsStartApart, "the views start apart .* in .target"),
         (NoisyFrame, "get_obs.state. must equal the observation"),
         (FrozenScreen, "the screen never changes"),

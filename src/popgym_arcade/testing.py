@@ -4,21 +4,26 @@ It is for the games here and for those that users write.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
+from jax.typing import ArrayLike
 
 from popgym_arcade import experts
 from popgym_arcade.environment import Environment, view_name
 from popgym_arcade.players import search
 from popgym_arcade.players.player import Player, play
 
-_ENVS = 16
-_STEPS = 48
+ENVS = 16
+"""How many episodes are played at once."""
+STEPS = 48
+"""How many steps a recorded run has."""
 _WORTH = 0.3
 """The least that memory must be worth, in the POMDP of every game."""
 
@@ -105,24 +110,24 @@ def check_environment(
     check("identity: equal environments, names, spaces", _check_identity, env)
     check("types: shapes and dtypes that do not drift", _check_types, mdp, params)
     check("keys: all randomness from them, each used once", _check_keys, mdp, params)
-    mdp_reset, pomdp_reset, states = _begin(mdp, params)
+    starts = {view: start(view, draw_keys(0)[0], params) for view in (mdp, pomdp)}
+    states = _go_ahead(mdp, params, starts[mdp][1])
     runs = {view: _roll(view, params, states) for view in (mdp, pomdp)}
-    draw = {view: jax.jit(jax.vmap(view.get_obs)) for view in (mdp, pomdp)}
     check(
         "promise 1, same game: both views step alike, bit for bit",
         _check_same_game,
-        mdp_reset[1],
-        pomdp_reset[1],
+        starts[mdp][1],
+        starts[pomdp][1],
         runs[mdp],
         runs[pomdp],
     )
-    for view, reset in ((mdp, mdp_reset), (pomdp, pomdp_reset)):
+    for view in (mdp, pomdp):
         name = view_name(view.partial_obs)
         check(
             f"promise 2 ({name}): the observation is a function of the state",
             _check_observations,
-            draw[view],
-            reset,
+            view,
+            starts[view],
             runs[view],
         )
     check("auto-reset: as documented", _check_auto_reset, runs[mdp])
@@ -135,7 +140,7 @@ def check_environment(
     else:
         not_checked.append("promise 3: the MDP frame is sufficient (give decode)")
     if resample_hidden is not None:
-        fields = _check_hiding(draw[pomdp], resample_hidden, runs[mdp])
+        fields = _check_hiding(pomdp, resample_hidden, runs[mdp])
         checked.append(f"promise 4: the POMDP frame hides; resampled: {fields}")
     else:
         not_checked.append("promise 4: the POMDP frame hides (give resample_hidden)")
@@ -171,13 +176,97 @@ def _differences(a: Any, b: Any) -> list[str]:
     return [keystr(path) for (path, x), y in zip(paths, others, strict=True) if bits(x) != bits(y)]
 
 
-def _select(mask: jax.Array, a: Any, b: Any) -> Any:
+def _select(mask: np.ndarray, a: Any, b: Any) -> Any:
     """Take the leaves of `a` where the mask, over their leading axes, is True, and those of `b` elsewhere."""
-    return jax.tree.map(lambda x, y: jnp.where(mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, y), a, b)
+    return jax.tree.map(lambda x, y: np.where(mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, y), a, b)
 
 
-def _keys(seed: int, n: int = _ENVS) -> jax.Array:
-    return jax.random.split(jax.random.key(seed), n)
+# Compiling is what checks cost. So a view is compiled once, for batches of one size, and loops are Python's.
+
+
+class Outcome(NamedTuple):
+    """The results of a batch of steps, in NumPy; every leaf has the leading axis ENVS, in a run (STEPS, ENVS)."""
+
+    observation: Any
+    state: Any
+    reward: Any
+    done: Any
+    info: Any
+    plain: Any
+    """(state, reward, done, info) of `step_env` with the same arguments."""
+    fresh: Any
+    """(observation, state) of `reset` with keys of its own."""
+
+
+@functools.lru_cache(maxsize=8)
+def _turn(env: Environment[Any, Any]) -> Callable[..., Outcome]:
+    def turn(key: jax.Array, fresh_key: jax.Array, state: Any, action: jax.Array, params: Any) -> Outcome:
+        key, fresh_key = map(jax.random.wrap_key_data, (key, fresh_key))
+        _, *plain = env.step_env(key, state, action, params)
+        return Outcome(*env.step(key, state, action, params), tuple(plain), env.reset(fresh_key, params))
+
+    return jax.jit(jax.vmap(turn, in_axes=(0, 0, 0, 0, None)))
+
+
+@functools.lru_cache(maxsize=8)
+def _drawing(env: Environment[Any, Any]) -> Callable[[Any], jax.Array]:
+    return jax.jit(jax.vmap(env.get_obs))
+
+
+@functools.lru_cache(maxsize=8)
+def _acting(policy: experts.Policy) -> Callable[..., jax.Array]:
+    def act(key: jax.Array, state: Any, params: Any) -> jax.Array:
+        return policy(jax.random.wrap_key_data(key), state, params)
+
+    return jax.jit(jax.vmap(act, in_axes=(0, 0, None)))
+
+
+def draw_keys(seed: int) -> np.ndarray:
+    """Draw keys for a run: uint32[STEPS, ENVS, 2]."""
+    return np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), (STEPS, ENVS))))
+
+
+def many_keys(seed: int) -> Iterator[np.ndarray]:
+    """Draw keys for any number of steps: uint32[ENVS, 2] each."""
+    for block in itertools.count():
+        yield from draw_keys(1000 * seed + block)
+
+
+def take_turn(
+    env: Environment[Any, Any], keys: np.ndarray, states: Any, actions: np.ndarray, params: Any, fresh_keys: Any = None
+) -> Outcome:
+    """Take one step in ENVS environments.
+
+    Args:
+        env: either view of a game.
+        keys: uint32[ENVS, 2].
+        states: with the leading axis ENVS.
+        actions: int32[ENVS].
+        params: the parameters of the game.
+        fresh_keys: those of the fresh starts, uint32[ENVS, 2]; if left out, `keys`.
+    """
+    fresh_keys = keys if fresh_keys is None else fresh_keys
+    return jax.tree.map(np.asarray, _turn(env)(keys, fresh_keys, states, np.asarray(actions, np.int32), params))
+
+
+def start(env: Environment[Any, Any], keys: np.ndarray, params: Any) -> tuple[np.ndarray, Any]:
+    """Start ENVS episodes with keys, uint32[ENVS, 2]: (observations, states), in NumPy."""
+    like = jax.eval_shape(env.initial_state, jax.random.key(0), params)
+    nowhere = jax.tree.map(lambda leaf: np.zeros((ENVS, *leaf.shape), leaf.dtype), like)
+    return take_turn(env, keys, nowhere, np.zeros(ENVS), params).fresh
+
+
+def draw(env: Environment[Any, Any], states: Any) -> np.ndarray:
+    """Draw up to STEPS * ENVS states, in NumPy, as a view shows them: uint8[states, obs_size, obs_size, 3]."""
+    count = len(jax.tree.leaves(states)[0])
+    padding = STEPS * ENVS - count
+    states = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], padding, 0)]), states)
+    return np.asarray(_drawing(env)(states))[:count]
+
+
+def act(policy: experts.Policy, keys: np.ndarray, states: Any, params: Any) -> np.ndarray:
+    """Ask a policy for ENVS actions, int32[ENVS], with keys, uint32[ENVS, 2]."""
+    return np.asarray(_acting(policy)(keys, states, params))
 
 
 def _check_identity(env: Environment[Any, Any]) -> None:
@@ -246,132 +335,103 @@ def _seeds_inside(jaxpr: Any) -> bool:
 
 def _check_keys(env: Environment[Any, Any], params: Any) -> None:
     key = jax.random.key(3)
-    _, start = env.reset(key, params)
+    _, start = jax.eval_shape(env.reset, key, params)
     action = jnp.zeros((), jnp.int32)
     functions: dict[str, Callable[[], Callable[..., Any]]] = {
-        "initial_state": lambda: lambda key: env.initial_state(key, params),
-        "transition": lambda: lambda key: env.transition(key, start, action, params),
+        "initial_state": lambda: lambda key, *_: env.initial_state(key, params),
+        "transition": lambda: lambda key, state, action: env.transition(key, state, action, params),
     }
     for name, function in functions.items():
         # Each function made anew is traced anew: a game with dice of its own leaves other constants each time.
-        first, second = (jax.make_jaxpr(function())(key) for _ in range(2))
+        first, second = (jax.make_jaxpr(function())(key, start, action) for _ in range(2))
         constant_keys = [jnp.issubdtype(jnp.asarray(c).dtype, jax.dtypes.prng_key) for c in first.consts]
         _require(not any(constant_keys) and not _seeds_inside(first.jaxpr), f"{name} draws from a key of its own")
         same = str(first) == str(second) and not _differences(first.consts, second.consts)
         _require(same, f"{name} must do the same for the same arguments, at each trace")
         try:
             with jax.debug_key_reuse(True):
-                jax.jit(function()).trace(jax.random.key(3))
+                jax.jit(function()).trace(jax.random.key(3), start, action)
         except jax.errors.KeyReuseError as error:
             raise ContractError(f"{name} uses a key twice: {error}") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """A rollout of random play with auto-reset; every leaf has leading axes (_STEPS, _ENVS)."""
-
-    observations: jax.Array
-    states: Any
-    rewards: jax.Array
-    dones: jax.Array
-    infos: Any
-    plain: Any
-    """(state, reward, done, info) of `step_env`."""
-    fresh: Any
-    """The states of `reset(split(key)[1])`."""
+def _go_ahead(mdp: Environment[Any, Any], params: Any, state: Any) -> Any:
+    """Play on randomly, each game to another depth, and return the states."""
+    depths = np.arange(ENVS) * (min(int(np.max(params.max_steps_in_episode)), 800) // ENVS)
+    rng = np.random.default_rng(6)
+    for time, keys in zip(range(depths[-1]), many_keys(1), strict=False):
+        after = take_turn(mdp, keys, state, rng.integers(0, 5, ENVS), params).state
+        state = _select(time < depths, after, state)
+    return state
 
 
-def _begin(mdp: Environment[Any, Any], params: Any) -> Any:
-    """Start both views, and play the MDP's games on to all depths: (MDP's reset, POMDP's reset, states to go on from)."""
-    depths = jnp.arange(_ENVS) * (params.max_steps_in_episode // _ENVS)
-
-    @jax.jit
-    def run(keys: jax.Array) -> Any:
-        resets = [jax.vmap(view.reset, in_axes=(0, None))(keys, params) for view in (mdp, mdp.twin)]
-
-        def go_ahead(time: jax.Array, state: Any) -> Any:
-            step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
-            actions = jax.random.randint(jax.random.fold_in(jax.random.key(6), time), (_ENVS,), 0, 5)
-            _, after, *_ = jax.vmap(mdp.step, in_axes=(0, 0, 0, None))(step_keys, state, actions, params)
-            return _select(time < depths, after, state)
-
-        return *resets, jax.lax.fori_loop(0, depths[-1], go_ahead, resets[0][1])
-
-    return run(_keys(0))
-
-
-def _roll(env: Environment[Any, Any], params: Any, state: Any) -> _Run:
-    keys = jax.random.split(jax.random.key(1), (_STEPS, _ENVS))
+def _roll(env: Environment[Any, Any], params: Any, state: Any) -> Outcome:
+    """Record random play with auto-reset; fresh starts have the keys of those."""
+    rng = np.random.default_rng(2)
+    actions = rng.integers(0, 5, (STEPS, ENVS))
     # Half of the players fire often: they see more of a game whose ends are reached by firing.
-    actions = jax.random.randint(jax.random.key(2), (_STEPS, _ENVS), 0, 5, jnp.int32)
-    fires = (jax.random.uniform(jax.random.key(5), actions.shape) < 0.4) & (jnp.arange(_ENVS) % 2 == 0)
-    actions = jnp.where(fires, 4, actions)
-    step, step_env = (jax.vmap(method, in_axes=(0, 0, 0, None)) for method in (env.step, env.step_env))
+    fires = (rng.random(actions.shape) < 0.4) & (np.arange(ENVS) % 2 == 0)
+    keys = draw_keys(1)
+    fresh_keys = np.asarray(jax.random.key_data(_second_halves(keys)))
+    outcomes = []
+    for inputs in zip(keys, fresh_keys, np.where(fires, 4, actions), strict=True):
+        outcomes.append(take_turn(env, inputs[0], state, inputs[2], params, inputs[1]))
+        state = outcomes[-1].state
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *outcomes)
 
-    def body(state: Any, inputs: Any) -> Any:
-        key, action = inputs
-        observation, after, reward, done, info = step(key, state, action, params)
-        _, *plain = step_env(key, state, action, params)
-        fresh = jax.vmap(lambda key: env.reset(jax.random.split(key)[1], params)[1])(key)
-        return after, (observation, after, reward, done, info, plain, fresh)
 
-    return _Run(*jax.jit(lambda state: jax.lax.scan(body, state, (keys, actions))[1])(state))
+@jax.jit
+def _second_halves(keys: ArrayLike) -> jax.Array:
+    return jax.vmap(jax.vmap(lambda key: jax.random.split(key)[1]))(jax.random.wrap_key_data(jnp.asarray(keys)))
 
 
 def _flat(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def _check_same_game(mdp_start: Any, pomdp_start: Any, mdp: _Run, pomdp: _Run) -> None:
+def _check_same_game(mdp_start: Any, pomdp_start: Any, mdp: Outcome, pomdp: Outcome) -> None:
     different = _differences(mdp_start, pomdp_start)
     _require(not different, f"the views start apart under the same keys, in {', '.join(different)}")
-    for name in ("states", "rewards", "dones", "infos"):
+    for name in ("state", "reward", "done", "info"):
         different = _differences(getattr(mdp, name), getattr(pomdp, name))
         _require(not different, f"the views differ under the same keys and actions, in {name}: {', '.join(different)}")
 
 
-def _check_observations(draw: Callable[[Any], jax.Array], reset: tuple[jax.Array, Any], run: _Run) -> None:
-    # As many states as a run has, so that the compiled `draw` serves again.
-    states = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:-_ENVS], reset[1], _flat(run.states))
-    observations = np.concatenate([reset[0], _flat(run.observations)])[:-_ENVS]
+def _check_observations(env: Environment[Any, Any], start: tuple[np.ndarray, Any], run: Outcome) -> None:
+    # As many as are drawn at once: the first states, and the run's without the last ones.
+    states = jax.tree.map(lambda *parts: np.concatenate(parts)[:-ENVS], start[1], _flat(run.state))
+    observations = np.concatenate([start[0], _flat(run.observation)])[:-ENVS]
     _require(
-        np.array_equal(draw(states), observations),
+        np.array_equal(draw(env, states), observations),
         "get_obs(state) must equal the observation that came with the state: a frame may show no randomness, and no past, "
         "that is not in the state",
     )
     _require(np.any(observations != observations[:1]), "the screen never changes")
 
 
-def _check_auto_reset(run: _Run) -> None:
+def _check_auto_reset(run: Outcome) -> None:
     state, reward, done, info = run.plain
-    different = _differences((state, reward, done, info), (run.infos["final_state"], run.rewards, run.dones, run.infos))
+    fresh = run.fresh[1]
+    different = _differences((state, reward, done, info), (run.info["final_state"], run.reward, run.done, run.info))
     _require(not different, f"step_env and step must agree on everything but the reset; they differ in {different}")
-    expected = _select(done, run.fresh, state)
-    different = _differences(expected, run.states)
+    different = _differences(_select(done, fresh, state), run.state)
     _require(not different, f"after done must come reset(split(key)[1]), else the state goes on; it differs in {different}")
-    _require(not np.any(run.fresh.time) and not np.any(run.fresh.score), "an episode must start with time and score 0")
-    starts = jax.tree.leaves(jax.tree.map(lambda leaf: np.any(leaf != leaf[:1, :1]), run.fresh))
+    _require(not np.any(fresh.time) and not np.any(fresh.score), "an episode must start with time and score 0")
+    starts = jax.tree.leaves(jax.tree.map(lambda leaf: np.any(leaf != leaf[:1, :1]), fresh))
     _require(any(starts), "an episode starts in the same state whatever the key")
 
 
 def _check_clock(env: Environment[Any, Any], params: Any) -> None:
     limit = 5
     short = params.replace(max_steps_in_episode=np.int32(limit))
-
-    @jax.jit
-    def run(keys: jax.Array) -> Any:
-        _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, short)
-
-        def body(carry: Any, time: jax.Array) -> Any:
-            state, over = carry
-            step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
-            actions = jax.random.randint(jax.random.fold_in(jax.random.key(6), time), (_ENVS,), 0, 5)
-            _, state, _, done, info = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(step_keys, state, actions, short)
-            return (state, over | done), (over, state.time, done, info)
-
-        return jax.lax.scan(body, (state, jnp.zeros(_ENVS, bool)), jnp.arange(limit))[1]
-
-    over, times, done, info = jax.tree.map(np.asarray, run(_keys(7)))
+    rng = np.random.default_rng(7)
+    _, state = start(env, draw_keys(7)[-1], short)
+    ended, turns = np.zeros(ENVS, bool), []
+    for keys in draw_keys(7)[:limit]:
+        state, _, done, info = take_turn(env, keys, state, rng.integers(0, 5, ENVS), short).plain
+        turns.append((ended, state.time, done, info))
+        ended = ended | done
+    over, times, done, info = jax.tree.map(lambda *leaves: np.stack(leaves), *turns)
     playing = ~over
     steps = np.arange(1, limit + 1)[:, None] + 0 * times
     terminated, truncated = info["terminated"], info["truncated"]
@@ -389,36 +449,25 @@ def _check_clock(env: Environment[Any, Any], params: Any) -> None:
 def _check_returns(env: Environment[Any, Any], params: Any) -> None:
     """Play random, greedy and stubborn players to the end of their episodes."""
     longest = int(np.max(params.max_steps_in_episode))
-    stubborn = jnp.arange(_ENVS) % 8  # 0 to 4 repeat that action, 5 is greedy for the next reward, the others play randomly
-
-    @jax.jit
-    def play(keys: jax.Array) -> Any:
-        _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
-
-        def one(key: jax.Array, state: Any, player: jax.Array) -> Any:
-            key_action, key_step = jax.random.split(key)
-            tries = jax.vmap(lambda action: env.step_env(key_step, state, action, params)[2])(jnp.arange(5))
-            random = jax.random.randint(key_action, (), 0, 5)
-            action = jnp.where(player < 5, player, jnp.where(player == 5, jnp.argmax(tries), random))
-            _, state, reward, done, _ = env.step_env(key_step, state, action, params)
-            return state, reward, done
-
-        def goes_on(carry: Any) -> jax.Array:
-            return ~jnp.all(carry[2]) & (carry[0] <= longest)
-
-        def turn(carry: Any) -> Any:
-            time, state, over, total, worst = carry
-            step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
-            after, reward, done = jax.vmap(one)(step_keys, state, stubborn)
-            total = total + jnp.where(over, 0, reward)
-            error = jnp.where(over, 0, jnp.abs(after.score - 100 * total))
-            state = _select(over, state, after)
-            return time + 1, state, over | done, total, jnp.maximum(worst, error)
-
-        zeros = jnp.zeros(_ENVS, jnp.float32)
-        return jax.lax.while_loop(goes_on, turn, (jnp.int32(0), state, zeros > 0, zeros, zeros))
-
-    _, _, over, totals, worst = jax.tree.map(np.asarray, play(_keys(8)))
+    kind = np.arange(ENVS) % 8  # 0 to 4 repeat that action, 5 is greedy for the next reward, the others play randomly
+    greedy = np.flatnonzero(kind == 5)
+    tries = np.resize(np.repeat(greedy, 5), ENVS), np.resize(np.arange(5), ENVS)
+    rng = np.random.default_rng(8)
+    _, state = start(env, draw_keys(8)[-1], params)
+    over, totals, worst = np.zeros(ENVS, bool), np.zeros(ENVS, np.float32), np.zeros(ENVS)
+    for _, keys in zip(range(longest + 1), many_keys(8), strict=False):
+        actions = np.where(kind < 5, kind, rng.integers(0, 5, ENVS))
+        if not over[greedy].all():
+            who, what = tries
+            tried = take_turn(env, keys[who], jax.tree.map(lambda leaf, who=who: leaf[who], state), what, params).reward
+            actions[greedy] = np.argmax(tried[: 5 * len(greedy)].reshape(-1, 5), 1)
+        after, reward, done, _ = take_turn(env, keys, state, actions, params).plain
+        totals += np.where(over, 0, reward)
+        worst = np.maximum(worst, np.where(over, 0, np.abs(after.score - 100 * totals)))
+        state = _select(over, state, after)
+        over = over | done
+        if over.all():
+            break
     _require(np.all(over), f"an episode outlives its clock of {longest} steps")
     _require(
         np.all(np.abs(totals) <= 1 + 1e-5), f"returns must lie in [-1, 1], got {totals.min():.5f} to {totals.max():.5f}"
@@ -426,12 +475,12 @@ def _check_returns(env: Environment[Any, Any], params: Any) -> None:
     _require(np.all(worst <= 0.5 + 1e-2), "state.score must be the undiscounted return so far in percent, rounded")
 
 
-def _check_decoder(decode: Decoder, run: _Run) -> str:
+def _check_decoder(decode: Decoder, run: Outcome) -> str:
     rng = np.random.default_rng(0)
-    states, observations = _flat((run.states, run.observations))
+    states, observations = _flat((run.state, run.observation))
     chosen = rng.choice(len(observations), 96, replace=False)
     fields: set[str] = set()
-    for index in np.unique(np.concatenate([chosen, np.arange(_ENVS)])):
+    for index in np.unique(np.concatenate([chosen, np.arange(ENVS)])):
         state = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), states)
         try:
             decoded = decode(np.asarray(observations[index]))
@@ -450,19 +499,20 @@ def _check_decoder(decode: Decoder, run: _Run) -> str:
     return ", ".join(sorted(fields))
 
 
-def _check_hiding(draw: Callable[[Any], jax.Array], resample_hidden: Resampler, run: _Run) -> str:
-    states = _flat(run.states)
-    others = jax.jit(jax.vmap(resample_hidden))(_keys(9, _STEPS * _ENVS), states)
+def _check_hiding(pomdp: Environment[Any, Any], resample_hidden: Resampler, run: Outcome) -> str:
+    states = _flat(run.state)
+    keys = jax.random.wrap_key_data(jnp.asarray(draw_keys(9)).reshape(-1, 2))
+    others = jax.tree.map(np.asarray, jax.jit(jax.vmap(resample_hidden))(keys, states))
     _require(jax.tree.structure(others) == jax.tree.structure(states), "resample_hidden must return a state")
     changed = _differences(states, others)
     _require(changed, "resample_hidden changes nothing, so it cannot show that anything is hidden")
-    seen = np.any(np.asarray(draw(states)) != np.asarray(draw(others)), axis=(1, 2, 3))
+    seen = np.any(draw(pomdp, states) != draw(pomdp, others), axis=(1, 2, 3))
     _require(not seen.any(), f"the POMDP shows what it should hide: {seen.sum()} of {len(seen)} frames changed with it")
     return ", ".join(name.lstrip(".") for name in changed)
 
 
 def _check_expert(env: Environment[Any, Any], params: Any, expert: experts.Policy) -> None:
-    keys = _keys(10, 64)
+    keys = jax.random.split(jax.random.key(10), 64)
 
     @jax.jit
     def play(key: jax.Array) -> Any:
@@ -495,7 +545,8 @@ def _check_memory_pays(pomdp: Environment[Any, Any], params: Any, player: Player
         ).total
         for name, (policy, rate) in searches.items()
     }
-    remembering = float(jax.jit(jax.vmap(lambda key: play(pomdp, player, key, params).total))(_keys(11, 512)).mean())
+    totals = jax.jit(jax.vmap(lambda key: play(pomdp, player, key, params).total))
+    remembering = float(totals(jax.random.split(jax.random.key(11), 512)).mean())
     told = f"memory player {remembering:.2f}, memoryless {found['memoryless']:.2f}, blind {found['blind']:.2f}"
     _require(remembering - max(found.values()) >= _WORTH, f"memory must be worth {_WORTH} in the POMDP: {told}")
     return told

@@ -33,7 +33,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def begin(compiled: pathlib.Path, *words: str, devices: int = 1) -> subprocess.Popen[str]:
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-m", "popgym_arcade.cli", *([] if words[0] == "sweep" else ["train"]), *words, *QUIET]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

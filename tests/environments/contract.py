@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 import scipy.stats
 
-from popgym_arcade import experts
+from popgym_arcade import experts, testing
 from popgym_arcade.environment import Environment
 from popgym_arcade.testing import Decoder, Near, Resampler, check_environment
 
@@ -17,12 +18,17 @@ from popgym_arcade.testing import Decoder, Near, Resampler, check_environment
 SIZES = {"Easy": 128, "Medium": 64, "Hard": 64}
 
 
+def sized(env: Environment[Any, Any]) -> Environment[Any, Any]:
+    """The environment at the size of its checks: what is asked of it there is compiled once."""
+    return dataclasses.replace(env, obs_size=SIZES[env.difficulty])
+
+
 def check(
     env: Environment[Any, Any],
     decoder: Callable[[Any], Decoder],
     resampler: Callable[[Any], Resampler],
 ) -> None:
-    env = dataclasses.replace(env, obs_size=SIZES[env.difficulty])
+    env = sized(env)
     report = check_environment(env, decode=decoder(env), resample_hidden=resampler(env), expert=experts.expert(env))
     # Promise 6 is kept by the figures of far longer searches: see tests/players.
     assert report.not_checked == ("promise 6: memory pays (give memory_player)",)
@@ -38,13 +44,13 @@ def check_glimpses(env: Environment[Any, Any], reader: Callable[[Any], Reader]) 
         env: either view.
         reader: view -> (frame -> the fields of its glimpses, by their names; numbers read to a pixel as `Near`).
     """
-    env = dataclasses.replace(env, obs_size=128)
     seen = [step.before for step in rollout(env)]
     starts = [state for state in seen if state.time == 0][:8]
     states = jax.tree.map(lambda *leaves: np.stack(leaves), *starts, *seen[:: len(seen) // 56][: 64 - len(starts)])
     for view in (env, env.twin):
+        view = dataclasses.replace(view, obs_size=128)
         glimpses = jax.tree.map(np.asarray, jax.jit(jax.vmap(view.glimpse))(states))
-        frames = np.asarray(jax.jit(jax.vmap(view.get_obs))(states))
+        frames = testing.draw(view, states)
         read = reader(view)
         for number, frame in enumerate(frames):
             told = read(frame)
@@ -67,37 +73,26 @@ class Step:
     truncated: bool
 
 
-@functools.cache
-def _runner(env: Environment[Any, Any], episodes: int, steps: int, fire: float) -> Any:
-    """Compile a batch of rollouts without drawing, shared by the tests that ask for the same."""
+def rollout(env: Environment[Any, Any], *, steps: int = 60, fire: float = 0.2) -> Iterator[Step]:
+    """Yield the steps of random play in `testing.ENVS` environments, one after the other, state by state.
 
-    @jax.jit
-    def run(key: jax.Array) -> Any:
-        def episode(key: jax.Array) -> Any:
-            key, key_start = jax.random.split(key)
-            state = env.reset(key_start)[1]
-
-            def body(state: Any, key: jax.Array) -> Any:
-                key_step, key_action, key_fire = jax.random.split(key, 3)
-                fires = jax.random.uniform(key_fire) < fire
-                action = jax.numpy.where(fires, 4, jax.random.randint(key_action, (), 0, 5))
-                _, after, reward, _, info = env.step(key_step, state, action)
-                return after, (state, action, info["final_state"], reward, info["terminated"], info["truncated"])
-
-            return jax.lax.scan(body, state, jax.random.split(key, steps))[1]
-
-        return jax.vmap(episode)(jax.random.split(key, episodes))
-
-    return run
-
-
-def rollout(env: Environment[Any, Any], *, episodes: int = 8, steps: int = 100, fire: float = 0.2) -> Iterator[Step]:
-    """Yield the steps of random play, state by state, for a second implementation of the rules to compare with."""
-    result = jax.tree.map(np.asarray, _runner(env, episodes, steps, fire)(jax.random.key(11)))
-    for episode in range(episodes):
-        for step in range(steps):
-            before, action, after, *rest = jax.tree.map(lambda leaf, i=(episode, step): leaf[i], result)
-            reward, terminated, truncated = map(np.ndarray.item, map(np.asarray, rest))
+    They are there for a second implementation of the rules to compare with.
+    """
+    env, params = sized(env), env.default_params
+    rng = np.random.default_rng(11)
+    keys = testing.many_keys(11)
+    state = testing.start(env, next(keys), params)[1]
+    turns = []
+    for key in itertools.islice(keys, steps):
+        actions = np.where(rng.random(testing.ENVS) < fire, 4, rng.integers(0, 5, testing.ENVS))
+        outcome = testing.take_turn(env, key, state, actions, params)
+        ends = outcome.info["terminated"], outcome.info["truncated"]
+        turns.append((state, actions, outcome.info["final_state"], outcome.reward, *ends))
+        state = outcome.state
+    for lane in range(testing.ENVS):
+        for turn in turns:
+            before, action, after, *rest = jax.tree.map(lambda leaf, i=lane: leaf[i], turn)
+            reward, terminated, truncated = map(np.generic.item, rest)
             yield Step(before, int(action), after, reward, terminated, truncated)
 
 

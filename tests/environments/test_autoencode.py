@@ -8,7 +8,7 @@ import pytest
 
 from popgym_arcade.environments.autoencode import SUITS, AutoEncode
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 
 def reader(env: AutoEncode) -> contract.Reader:
@@ -67,6 +67,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", AutoEncode.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(AutoEncode(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", AutoEncode.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(AutoEncode(difficulty=difficulty), reader)
 
@@ -76,7 +81,7 @@ def test_rules(difficulty: str) -> None:
     env = AutoEncode(difficulty=difficulty)
     outcomes = collections.Counter()
     right = played = 0
-    for step in contract.rollout(env, steps=400, fire=0.3):
+    for step in contract.rollout(env, steps=300, fire=0.3):
         time = int(step.before.time)
         right, played = (0, 0) if time == 0 else (right, played)
         reward, choice = 0.0, int(step.before.choice)

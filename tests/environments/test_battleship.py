@@ -10,7 +10,7 @@ import scipy.ndimage
 from popgym_arcade.environments import battleship
 from popgym_arcade.environments.battleship import BattleShip
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 
 def reader(env: BattleShip) -> contract.Reader:
@@ -59,6 +59,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", BattleShip.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(BattleShip(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", BattleShip.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(BattleShip(difficulty=difficulty), reader)
 
@@ -69,7 +74,7 @@ def test_rules(difficulty: str) -> None:
     side, cells = env.side, env.side**2
     outcomes = collections.Counter()
     total = 0.0
-    for step in contract.rollout(env, steps=250, fire=0.6):
+    for step in contract.rollout(env, steps=220, fire=0.6):
         total = 0.0 if step.before.time == 0 else total
         cursor = contract.moved(step.before.cursor, step.action, side)
         shots, wasted, reward = step.before.shots.copy(), int(step.before.wasted), 0.0

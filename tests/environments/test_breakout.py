@@ -9,7 +9,7 @@ import pytest
 from popgym_arcade.environments import breakout
 from popgym_arcade.environments.breakout import COLS, ROWS, WALL_ROWS, Breakout
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 REWARDS = np.array([15, 13, 11, 9, 7, 5]) / 600
 WALL = np.s_[1:7]
@@ -71,6 +71,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", Breakout.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(Breakout(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", Breakout.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(Breakout(difficulty=difficulty), reader)
 
@@ -117,7 +122,7 @@ class Court:
 def test_rules(difficulty: str) -> None:
     env = Breakout(difficulty=difficulty)
     outcomes = collections.Counter()
-    for step in contract.rollout(env, episodes=24):
+    for step in contract.rollout(env, steps=150):
         court = Court(step.before.bricks, step.before.ball, step.before.direction, step.before.struck)
         falls = court.down > 0
         paddle = int(step.before.paddle) + (falls * {2: -1, 3: 1}.get(step.action, 0))

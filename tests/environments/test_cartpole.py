@@ -13,7 +13,7 @@ from popgym_arcade.environments.cartpole import ANGULAR_VELOCITY, MAX_SPEED, PIX
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.graphics import Gauge
 from popgym_arcade.testing import Decoder, Near, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 
 def read_gauge(gauge: Gauge, frame: np.ndarray) -> tuple[float, float]:
@@ -100,6 +100,11 @@ def resampler(env: CartPole) -> Resampler:
 @pytest.mark.parametrize("difficulty", CartPole.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(CartPole(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", CartPole.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(CartPole(difficulty=difficulty))
 
 
 @pytest.mark.parametrize("difficulty", CartPole.difficulties)

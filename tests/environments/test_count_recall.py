@@ -9,7 +9,7 @@ import pytest
 from popgym_arcade import sampling
 from popgym_arcade.environments.count_recall import CountRecall
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 
 def reader(env: CountRecall) -> contract.Reader:
@@ -67,6 +67,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", CountRecall.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(CountRecall(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", CountRecall.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(CountRecall(difficulty=difficulty), reader)
 
@@ -76,7 +81,7 @@ def test_rules(difficulty: str) -> None:
     env = CountRecall(difficulty=difficulty)
     outcomes = collections.Counter()
     right = 0
-    for step in contract.rollout(env, steps=300, fire=0.3):
+    for step in contract.rollout(env, steps=270, fire=0.3):
         right = 0 if step.before.time == 0 else right
         turn, counter = int(step.before.turn), int(step.before.counter)
         counter = min(counter + 1, env.cards) if step.action == 0 else max(counter - 1, 0) if step.action == 1 else counter

@@ -10,7 +10,7 @@ import pytest
 from popgym_arcade.environments import minesweeper
 from popgym_arcade.environments.minesweeper import MINE, MineSweeper
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 
 def reader(env: MineSweeper) -> contract.Reader:
@@ -60,6 +60,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", MineSweeper.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(MineSweeper(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", MineSweeper.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(MineSweeper(difficulty=difficulty), reader)
 
@@ -78,7 +83,7 @@ def test_rules(difficulty: str) -> None:
     side, cells = env.side, env.side**2
     outcomes = collections.Counter()
     total = 0.0
-    for step in contract.rollout(env, episodes=24, steps=150, fire=0.15):
+    for step in contract.rollout(env, steps=225, fire=0.15):
         total = 0.0 if step.before.time == 0 else total
         cursor = contract.moved(step.before.cursor, step.action, side)
         uncovered, repeats, reward = step.before.uncovered.copy(), int(step.before.repeats), 0.0

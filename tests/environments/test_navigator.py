@@ -10,7 +10,7 @@ from popgym_arcade import experts
 from popgym_arcade.environments import navigator
 from popgym_arcade.environments.navigator import Navigator
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 
 def reader(env: Navigator) -> contract.Reader:
@@ -54,6 +54,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", Navigator.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(Navigator(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", Navigator.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(Navigator(difficulty=difficulty), reader)
 
@@ -64,7 +69,7 @@ def test_rules(difficulty: str) -> None:
     side = env.side
     outcomes = collections.Counter()
     total = 0.0
-    for step in contract.rollout(env, episodes=24):
+    for step in contract.rollout(env, steps=150):
         total = 0.0 if step.before.time == 0 else total
         agent = contract.moved(step.before.agent, step.action, side)
         if step.before.tnt[agent]:

@@ -9,7 +9,7 @@ import scipy.stats
 from popgym_arcade.environments.cartpole import ANGULAR_VELOCITY, CartPole
 from popgym_arcade.environments.noisy_cartpole import NoisyCartPole
 from popgym_arcade.testing import Decoder, Near, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 from tests.environments.test_cartpole import read_stage, reader
 
 
@@ -36,6 +36,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", NoisyCartPole.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(NoisyCartPole(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", NoisyCartPole.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(NoisyCartPole(difficulty=difficulty), reader)
 
@@ -44,7 +49,7 @@ def test_glimpses(difficulty: str) -> None:
 def test_noise(difficulty: str, sigma: float) -> None:
     """Gaussian, independent over steps and numbers, of the stated size; drawn anew at each step."""
     noise = []
-    for step in contract.rollout(NoisyCartPole(difficulty=difficulty), episodes=16):
+    for step in contract.rollout(NoisyCartPole(difficulty=difficulty), steps=100):
         noise.append(step.after.sensed - step.after.physics)
         assert step.truncated == (not step.terminated and step.before.time + 1 == 300)
     noise = np.array(noise) / sigma

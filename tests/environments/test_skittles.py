@@ -10,7 +10,7 @@ from popgym_arcade import experts
 from popgym_arcade.environments import skittles
 from popgym_arcade.environments.skittles import NONE, SIDE, Skittles
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 LANES = {"Easy": range(1, 9), "Medium": range(2, 9), "Hard": range(2, 8)}
 
@@ -52,6 +52,11 @@ def test_contract(difficulty: str) -> None:
 
 
 @pytest.mark.parametrize("difficulty", Skittles.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(Skittles(difficulty=difficulty))
+
+
+@pytest.mark.parametrize("difficulty", Skittles.difficulties)
 def test_glimpses(difficulty: str) -> None:
     contract.check_glimpses(Skittles(difficulty=difficulty), reader)
 
@@ -61,7 +66,7 @@ def test_rules(difficulty: str) -> None:
     env = Skittles(difficulty=difficulty)
     lane = LANES[difficulty]
     outcomes = collections.Counter()
-    for step in contract.rollout(env, episodes=24, steps=250):
+    for step in contract.rollout(env, steps=375):
         player = step.before.player + {2: -1, 3: 1}.get(step.action, 0)
         player = min(max(player, lane[0]), lane[-1])
         enemies = {(row + 1, col) for row, col in enumerate(step.before.enemies) if col != NONE and row < 9}

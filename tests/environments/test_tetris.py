@@ -10,7 +10,7 @@ from popgym_arcade import experts
 from popgym_arcade.environments import tetris
 from popgym_arcade.environments.tetris import COLS, PIECES, ROWS, Tetris
 from popgym_arcade.testing import Decoder, Resampler
-from tests.environments import contract
+from tests.environments import contract, recorded
 
 # Second description of the pieces: the cells (row, col) of each orientation in the box, in the order I, O, T, S, Z, J, L.
 I_PIECE = [{(1, 0), (1, 1), (1, 2), (1, 3)}, {(0, 2), (1, 2), (2, 2), (3, 2)}]
@@ -89,6 +89,11 @@ def resampler(env: Tetris) -> Resampler:
 @pytest.mark.parametrize("difficulty", Tetris.difficulties)
 def test_contract(difficulty: str) -> None:
     contract.check(Tetris(difficulty=difficulty), decoder, resampler)
+
+
+@pytest.mark.parametrize("difficulty", Tetris.difficulties)
+def test_recorded_run(difficulty: str) -> None:
+    recorded.check(Tetris(difficulty=difficulty))
 
 
 @pytest.mark.parametrize("difficulty", Tetris.difficulties)
@@ -171,7 +176,7 @@ def check_step(env: Tetris, step: contract.Step) -> Well:
 def test_rules_in_random_play(difficulty: str) -> None:
     env = Tetris(difficulty=difficulty)
     outcomes = collections.Counter()
-    for step in contract.rollout(env, episodes=12, steps=200):
+    for step in contract.rollout(env, steps=200):
         well = check_step(env, step)
         outcomes.update({"locked": well.locked, "lost": well.lost})
         outcomes["blocked"] += step.action in (2, 3) and not well.locked and well.col == step.before.corner[1]

@@ -121,26 +121,32 @@ class BattleShip(Environment[BattleShipState, BattleShipParams]):
     def initial_state(self, key: jax.Array, params: BattleShipParams) -> BattleShipState:
         """Hide the fleet and place the cursor."""
         bits = sampling.words(key, (1 + len(SHIPS),))
-        ships = jnp.zeros((self.side, self.side), bool)
-        for length, word in zip(SHIPS, bits[1:], strict=True):
-            ships |= self._place(word, board.around(ships) == 0, length)
-        cursor = jnp.stack(sampling.choose(bits[0], jnp.ones((self.side, self.side), bool)))
+        everywhere = board.rectangle((0, 0), (self.side, self.side), self.side)
+        lengths = jnp.asarray(SHIPS, jnp.int32)
+        _, ships = sampling.fold(self._lay, (everywhere, jnp.zeros_like(everywhere)), (bits[1:], lengths))
         return BattleShipState(
-            **start_fields(), cursor=cursor, wasted=jnp.zeros((), jnp.int32), shots=jnp.zeros_like(ships), ships=ships
+            **start_fields(),
+            cursor=jnp.stack(sampling.choose(bits[0], everywhere, self.side)),
+            wasted=jnp.zeros((), jnp.int32),
+            shots=jnp.zeros((self.side, self.side), bool),
+            ships=sampling.unpack(ships, self.side),
         )
 
-    def _place(self, word: jax.Array, free: jax.Array, length: int) -> jax.Array:
-        """Choose one of the places where a ship fits into the free cells: bool[side, side]."""
-        starts = self.side - length + 1
-        # Horizontal placements by row and first column, below them the vertical ones by column and first row.
-        lines = jnp.concatenate([free, free.T])
-        fits = functools.reduce(jnp.logical_and, [lines[:, first : first + starts] for first in range(length)])
-        line, start = sampling.choose(word, fits)
-        cells = np.arange(self.side)
-        on_line = cells[:, None] == line % self.side
-        within = (cells >= start) & (cells < start + length)
-        ship = on_line & within[None, :]
-        return jnp.where(line < self.side, ship, ship.T)
+    def _lay(self, cells: tuple[jax.Array, jax.Array], ship: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Lay a ship, given as a random word and a length, on one of its places: (free cells, ships), uint32[side] both."""
+        free, ships = cells
+        word, length = ship
+        to_right = to_below = free
+        for step in range(1, max(SHIPS)):
+            further = step < length
+            to_right &= jnp.where(further, free >> np.uint32(step), free)
+            to_below &= jnp.where(further, jnp.append(free[step:], np.zeros(step, np.uint32)), free)
+        line, col = sampling.choose(word, jnp.concatenate([to_right, to_below]), self.side)
+        lies = line < self.side
+        row = jnp.where(lies, line, line - self.side)
+        height, width = jnp.where(lies, 1, length), jnp.where(lies, length, 1)
+        around = board.rectangle((row - 1, col - 1), (height + 2, width + 2), self.side)
+        return free & ~around, ships | board.rectangle((row, col), (height, width), self.side)
 
     def transition(
         self, key: jax.Array, state: BattleShipState, action: jax.Array, params: BattleShipParams

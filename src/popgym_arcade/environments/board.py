@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from popgym_arcade.game import Action, Readout, Screen, palette, shapes
 
@@ -20,6 +21,21 @@ def at(position: jax.Array, side: int) -> jax.Array:
     """Mark a position, int32[2], on a board: bool[side, side]."""
     lines = np.arange(side, dtype=np.int32)
     return (lines[:, None] == position[0]) & (lines[None, :] == position[1])
+
+
+def rectangle(corner: tuple[ArrayLike, ArrayLike], size: tuple[ArrayLike, ArrayLike], side: int) -> jax.Array:
+    """Mark a rectangle on a board whose rows are words, see `sampling.pack`: uint32[side].
+
+    Args:
+        corner: its first (row, column), -1 at least. What lies outside of the board is left out.
+        size: its (height, width), 14 at most.
+        side: rows and columns of the board.
+    """
+    (top, left), (height, width) = corner, size
+    lines = np.arange(side, dtype=np.int32)
+    bits = (np.uint32(1) << jnp.uint32(width)) - np.uint32(1) << jnp.uint32(left + 1) >> np.uint32(1)
+    inside = (lines >= top) & (lines < top + height)
+    return jnp.where(inside, bits & np.uint32((1 << side) - 1), np.uint32(0))
 
 
 def look_up(board: jax.Array, position: jax.Array) -> jax.Array:

@@ -128,19 +128,19 @@ class MineSweeper(Environment[MineSweeperState, MineSweeperParams]):
     def initial_state(self, key: jax.Array, params: MineSweeperParams) -> MineSweeperState:
         """Lay the mines and place the cursor."""
         bits = sampling.words(key, (2 + self.mines,))
-        everywhere = jnp.ones((self.side, self.side), bool)
+        everywhere = board.rectangle((0, 0), (self.side, self.side), self.side)
 
-        def lay(free: jax.Array, word: jax.Array) -> tuple[jax.Array, None]:
-            return free & ~board.at(jnp.stack(sampling.choose(word, free)), self.side), None
+        def lay(free: jax.Array, word: jax.Array) -> jax.Array:
+            return free & ~board.rectangle(sampling.choose(word, free, self.side), (1, 1), self.side)
 
-        free, _ = jax.lax.scan(lay, everywhere, bits[2:])
+        free = sampling.fold(lay, everywhere, bits[2:])
         return MineSweeperState(
             **start_fields(),
-            cursor=jnp.stack(sampling.choose(bits[0], everywhere)),
+            cursor=jnp.stack(sampling.choose(bits[0], everywhere, self.side)),
             repeats=jnp.zeros((), jnp.int32),
-            uncovered=~everywhere,
-            field=_numbered(~free),
-            spare=jnp.stack(sampling.choose(bits[1], free)),
+            uncovered=jnp.zeros((self.side, self.side), bool),
+            field=_numbered(~sampling.unpack(free, self.side)),
+            spare=jnp.stack(sampling.choose(bits[1], free, self.side)),
         )
 
     def transition(

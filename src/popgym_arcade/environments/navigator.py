@@ -108,21 +108,25 @@ class Navigator(Environment[NavigatorState, NavigatorParams]):
     def initial_state(self, key: jax.Array, params: NavigatorParams) -> NavigatorState:
         """Place the agent, the treasure, and the TNT."""
         bits = sampling.words(key, (2 + BLOCKS,))
-        free = jnp.ones((self.side, self.side), bool)
-        agent = jnp.stack(sampling.choose(bits[0], free))
-        free &= ~board.at(agent, self.side)
-        treasure = jnp.stack(sampling.choose(bits[1], free))
-        free &= ~board.at(treasure, self.side)
-        lines = np.arange(self.side)
+        free = board.rectangle((0, 0), (self.side, self.side), self.side)
+        agent = sampling.choose(bits[0], free, self.side)
+        free &= ~board.rectangle(agent, (1, 1), self.side)
+        treasure = sampling.choose(bits[1], free, self.side)
+        free &= ~board.rectangle(treasure, (1, 1), self.side)
 
-        def lay(cells: tuple[jax.Array, jax.Array], word: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+        def lay(cells: tuple[jax.Array, jax.Array], word: jax.Array) -> tuple[jax.Array, jax.Array]:
             free, tnt = cells
-            row, col = sampling.choose(word, free)
-            near = (jnp.abs(lines - row) <= 1)[:, None] & (jnp.abs(lines - col) <= 1)[None, :]
-            return (free & ~near, tnt | board.at(jnp.stack([row, col]), self.side)), None
+            row, col = sampling.choose(word, free, self.side)
+            around = board.rectangle((row - 1, col - 1), (3, 3), self.side)
+            return free & ~around, tnt | board.rectangle((row, col), (1, 1), self.side)
 
-        (_, tnt), _ = jax.lax.scan(lay, (free, jnp.zeros_like(free)), bits[2:])
-        return NavigatorState(**start_fields(), agent=agent, treasure=treasure, tnt=tnt)
+        _, tnt = sampling.fold(lay, (free, jnp.zeros_like(free)), bits[2:])
+        return NavigatorState(
+            **start_fields(),
+            agent=jnp.stack(agent),
+            treasure=jnp.stack(treasure),
+            tnt=sampling.unpack(tnt, self.side),
+        )
 
     def transition(
         self, key: jax.Array, state: NavigatorState, action: jax.Array, params: NavigatorParams

@@ -204,7 +204,7 @@ class Tetris(Environment[TetrisState, TetrisParams]):
         appears = _lines_of(state.previews[0], 0, _START[1])
         topped_out = locks & ~won & jnp.any(board[:_BOX] & appears != 0)
 
-        drawn = sampling.choose(sampling.words(key), state.bag[None])[1]
+        drawn = sampling.choose(sampling.words(key), sampling.pack(state.bag[None]), PIECES)[1]
         left = state.bag & (np.arange(PIECES) != drawn)
         following = {
             "piece": state.previews[0],
