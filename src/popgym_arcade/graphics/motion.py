@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from popgym_arcade.graphics.palette import EDGE, Colour
-from popgym_arcade.graphics.screen import Patch
+from popgym_arcade.graphics.screen import Patch, pack, take
 
 _FINE = 16  # steps per pixel of a gauge
 _ANGLES = 256  # steps per radian of a rod
@@ -98,9 +98,16 @@ class Gauge:
     def show(self, reading: jax.Array) -> Patch:
         """Show a reading, float32[]; one beyond the limit looks as the limit does."""
         length = jnp.rint(jnp.clip(reading / self.limit, -1, 1) * (self.pixels * _FINE)).astype(jnp.int16)
-        lit = (length >= self.first) & (length <= self.last) & (length != 0)
-        image = jnp.where(lit, jnp.asarray([[self.colour]], jnp.uint8), self.unlit)
-        return Patch(self.top, self.left, image)
+
+        def lit(first: np.ndarray, last: np.ndarray) -> jax.Array:
+            return (length >= first) & (length <= last) & (length != 0)
+
+        def colours(rows: np.ndarray, cols: np.ndarray) -> jax.Array:
+            first, last = (bound[rows[:, None], cols, 0] for bound in (self.first, self.last))
+            return jnp.where(lit(first, last), pack(np.array(self.colour)), pack(self.unlit)[rows[:, None], cols])
+
+        image = jnp.where(lit(self.first, self.last), jnp.asarray([[self.colour]], jnp.uint8), self.unlit)
+        return Patch(self.top, self.left, image, colours)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,14 +155,26 @@ class Rod:
         left_side = jnp.clip(left_side + origin, -bound, bound).astype(jnp.int16)
         right_side = jnp.where(visible, jnp.clip(right_side + origin, -bound, bound), -bound).astype(jnp.int16)
 
-        columns = np.arange(self.width, dtype=np.int16)[None, :, None] * np.int16(_SUB)
         half_pixel = np.int16(_SUB // 2)
-        cover = jnp.minimum(columns - left_side, right_side - columns) + half_pixel
-        cover = jnp.clip(cover, 0, _SUB)
+
+        def cover(columns: np.ndarray, left_side: jax.Array, right_side: jax.Array) -> jax.Array:
+            columns = columns.astype(np.int16) * np.int16(_SUB)
+            return jnp.clip(jnp.minimum(columns - left_side, right_side - columns) + half_pixel, 0, _SUB)
+
         unlit = np.array([[self.background]], np.int16)
         change = np.array([[self.colour]], np.int16) - unlit
-        image = ((cover * change >> _SUB_BITS) + unlit).astype(jnp.uint8)
-        return Patch(self.top, self.left, image)
+
+        def mix(cover: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+            return (cover * change >> _SUB_BITS) + unlit
+
+        mixed = pack(np.asarray(mix(np.arange(_SUB + 1)[:, None, None]))[:, 0])
+
+        def colours(rows: np.ndarray, cols: np.ndarray) -> jax.Array:
+            sides = (side[rows, 0] for side in (left_side, right_side))
+            return take(mixed, cover(cols[None, :], *sides).astype(jnp.uint32))
+
+        image = mix(cover(np.arange(self.width)[None, :, None], left_side, right_side))
+        return Patch(self.top, self.left, jnp.asarray(image).astype(jnp.uint8), colours)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -176,5 +195,9 @@ class Slider:
         blank = np.full((height, self.width, 3), self.background, np.uint8)
         strip = np.concatenate([blank, self.picture, blank, blank], 1)
         first = jnp.where(visible, self.width + width // 2 - middle, self.width + width)
-        band = lax.dynamic_slice_in_dim(jnp.asarray(strip), first, self.width, axis=1)
-        return Patch(self.top, self.left, band)
+        image = lax.dynamic_slice_in_dim(jnp.asarray(strip), first, self.width, axis=1)
+
+        def colours(rows: np.ndarray, cols: np.ndarray) -> jax.Array:
+            return take(pack(strip.reshape(-1, 3)), first.astype(jnp.uint32) + (rows[:, None] * strip.shape[1] + cols))
+
+        return Patch(self.top, self.left, image, colours)

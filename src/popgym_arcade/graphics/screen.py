@@ -113,6 +113,17 @@ class Patch:
     top: int
     left: int
     image: jax.Array
+    colours: Callable[[np.ndarray, np.ndarray], jax.Array] | None = None
+    """The same, pixel by pixel, for devices that look pixels up: the colours, see `pack`, uint32[rows, cols], in some rows
+    and columns of the image, int[rows] and int[cols]. If left out, the image is made first and then looked at."""
+
+    def pick(self, rows: np.ndarray, cols: np.ndarray) -> jax.Array:
+        """Return the colours in some rows and columns of the screen, int[rows] and int[cols]: uint32[rows, cols]."""
+        rows, cols = rows - self.top, cols - self.left
+        if self.colours is not None:
+            return self.colours(rows, cols)
+        red, green, blue = (self.image[rows[:, None], cols, channel].astype(jnp.uint32) for channel in range(3))
+        return red | green << 8 | blue << 16
 
 
 Layer = Fill | Stamp | Patch
@@ -224,13 +235,12 @@ class Screen:
     def render(self, *layers: Layer) -> jax.Array:
         """Put the layers over the background, in their order: uint8[obs_size, obs_size, 3]."""
         cells = [layer for layer in layers if not isinstance(layer, Patch)]
-        frame = lax.platform_dependent(cpu=lambda: self._copy_boxes(cells), default=lambda: self._gather_pixels(cells))
-        for layer in layers:
-            if isinstance(layer, Patch):
-                frame = _overlay(frame, layer.image, layer.top, layer.left)
-        return frame
+        patches = [layer for layer in layers if isinstance(layer, Patch)]
+        return lax.platform_dependent(
+            cpu=lambda: self._copy_boxes(cells, patches), default=lambda: self._look_up(cells, patches)
+        )
 
-    def _copy_boxes(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
+    def _copy_boxes(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
         """Copy box by box, in place: a CPU's cache likes short rows of bytes, and most of the frame is left alone."""
         frame = jnp.asarray(self.background)
         for layer in layers:
@@ -248,13 +258,52 @@ class Screen:
                 for row in range(len(layer.ids)):
                     top = grid.top + (layer.first_row + row) * height
                     frame = _overlay(frame, _pick(atlas, combinations[row]), top, grid.left + cols[0] * width)
+        for patch in patches:
+            frame = _overlay(frame, patch.image, patch.top, patch.left)
         return frame
 
-    def _gather_pixels(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
-        """Look up every pixel: its cell, the glyph of that, the colour of its texel. One kernel, bound by its writes."""
-        offsets = [jnp.zeros(1, jnp.int32)]
-        slot = np.zeros((self.obs_size, self.obs_size), np.int32)
-        texel = np.arange(self.obs_size**2, dtype=np.int32).reshape(slot.shape)
+    def _look_up(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
+        """Look up every pixel, where it is written, in one kernel.
+
+        Four bytes, parts of two neighbouring pixels, are made at once, as a word; where a row is no whole number of words,
+        each byte for itself.
+        """
+        size = self.obs_size
+        owner = np.zeros((size, size), np.int32)  # the patch that each pixel belongs to, counted from 1
+        for number, patch in enumerate(patches, 1):
+            height, width = patch.image.shape[:2]
+            owner[patch.top : patch.top + height, patch.left : patch.left + width] = number
+        words = size % 4 == 0
+        byte = np.arange(0, 3 * size, 4 if words else 3)  # where in a row each word, or else each pixel, begins
+        pixels = [byte // 3, byte // 3 + 1] if words else [byte // 3]
+        cells = [self._cells(layers, cols) for cols in pixels]
+        bands = []
+        for rows in _runs(owner):
+            parts = []
+            owners = np.stack([owner[rows[0], cols] for cols in pixels], 1)
+            for part in _runs(owners):
+                here = np.s_[rows[0] : rows[-1] + 1, part[0] : part[-1] + 1]
+                colours = [
+                    patches[number - 1].pick(rows, cols[part]) if number else looked_up[here]
+                    for number, cols, looked_up in zip(owners[part[0]], pixels, cells, strict=True)
+                ]
+                shift = (byte[part] % 3 * 8).astype(np.uint32)
+                parts.append(colours[0] >> shift | colours[1] << (24 - shift) if words else colours[0])
+            bands.append(jnp.concatenate(parts, 1))
+        drawn = jnp.concatenate(bands)
+        if words:
+            return lax.bitcast_convert_type(drawn, jnp.uint8).reshape(size, size, 3)
+        return (drawn[..., None] >> np.array([0, 8, 16], np.uint32)).astype(jnp.uint8)
+
+    def _cells(self, layers: Sequence[Fill | Stamp], cols: np.ndarray) -> jax.Array:
+        """Look up the colours of background and cells in some columns: uint32[obs_size, cols].
+
+        A pixel has a slot, which tells its cell, and a texel, its place there. The cells' glyphs, known at run time, tell
+        where in one table of colours the texels of each slot begin.
+        """
+        begins = [jnp.zeros(1, jnp.uint32)]
+        slot = np.zeros((self.obs_size, self.obs_size), np.uint32)
+        texel = np.arange(self.obs_size**2, dtype=np.uint32).reshape(slot.shape)
         colours, used, first_cell = [self.background.reshape(-1, 3)], self.obs_size**2, 1
         for grid in self._grids:
             height, width = grid.cell
@@ -268,15 +317,33 @@ class Screen:
                     row, col = layer.position
                     here = (np.arange(grid.rows)[:, None] == row) & (np.arange(grid.cols)[None, :] == col)
                     ids = jnp.where(here, layer.glyph.astype(jnp.int32), ids)
-            offsets.append((used + ids * (height * width)).reshape(-1))
-            cells = np.arange(first_cell, first_cell + grid.rows * grid.cols, dtype=np.int32).reshape(grid.rows, grid.cols)
+            begins.append((used + ids * (height * width)).astype(jnp.uint32).reshape(-1))
+            cells = np.arange(first_cell, first_cell + grid.rows * grid.cols, dtype=np.uint32).reshape(grid.rows, grid.cols)
             box = np.s_[grid.top : grid.top + grid.rows * height, grid.left : grid.left + grid.cols * width]
-            slot[box] = np.kron(cells, np.ones((height, width), np.int32))
-            texel[box] = np.tile(np.arange(height * width, dtype=np.int32).reshape(height, width), (grid.rows, grid.cols))
+            slot[box] = np.kron(cells, np.ones((height, width), np.uint32))
+            texel[box] = np.tile(np.arange(height * width, dtype=np.uint32).reshape(height, width), (grid.rows, grid.cols))
             colours.append(grid.glyphs.reshape(-1, 3))
             used, first_cell = used + len(colours[-1]), first_cell + grid.rows * grid.cols
-        index = jnp.concatenate(offsets)[jnp.asarray(slot)] + jnp.asarray(texel)
-        return jnp.asarray(np.concatenate(colours))[index]
+        return take(pack(np.concatenate(colours)), take(jnp.concatenate(begins), slot[:, cols]) + texel[:, cols])
+
+
+def pack(colours: np.ndarray) -> np.ndarray:
+    """Write colours, uint8[..., 3], as words, uint32[...]: red in the lowest byte, nothing in the highest."""
+    return colours.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)
+
+
+def take(table: jax.Array | np.ndarray, index: jax.Array | np.ndarray) -> jax.Array:
+    """Look up entries of a table, [n], at indices, uint32[...], all below n."""
+    table = jnp.asarray(table)
+    # To vmap every index is one of its own, else it would transpose what is looked up, and write it to memory.
+    index = index + (table[0].astype(jnp.uint32) & 0)
+    return table.at[index].get(mode="promise_in_bounds")
+
+
+def _runs(values: np.ndarray) -> list[np.ndarray]:
+    """Split the indices of rows, [rows, ...], into runs of equal rows."""
+    differs = np.any((values[1:] != values[:-1]).reshape(len(values) - 1, -1), 1)
+    return np.split(np.arange(len(values)), np.flatnonzero(differs) + 1)
 
 
 def _groups(grid: Grid) -> list[list[int]]:

@@ -1,0 +1,339 @@
+"""What the games become on an accelerator: counted in compiled programs, without having one.
+
+XLA's compilers for GPUs and TPUs run on a plain CPU machine. This script compiles `jit(vmap(step))` of games for one of
+them and prints, for each game and view:
+
+- kernels: programs started on the device in one step; copies among them. Each start costs a GPU some two microseconds.
+- loops: while loops, which wait for the host or for themselves; their bodies count once.
+- drawing: the kernels that write more than a twentieth of the frames.
+- frames written: the bytes that all kernels write, in units of the frames.
+- temporaries: memory beside arguments and results, in units of the frames.
+- NVIDIA: machine instructions (SASS) per byte of the frames in the kernels that draw, and the bound that follows for
+  drawing: a GPU issues 128 instructions a cycle on each multiprocessor, and fills its memory at some 5/8 of its bandwidth.
+- TPU: the compiler's own estimate of cycles, per frame.
+
+It needs a virtual environment with the compiler, some 6 GB for NVIDIA and 1 GB for TPU:
+
+    python3 -m venv /tmp/cuda && /tmp/cuda/bin/pip install "jax[cuda12]" nvidia-cuda-nvdisasm -e .
+    python3 -m venv /tmp/tpu && /tmp/tpu/bin/pip install "jax[tpu]" -e .
+
+    /tmp/cuda/bin/python benchmarks/compiled.py --target h200 [ENV_ID ...]
+    /tmp/tpu/bin/python benchmarks/compiled.py --target v5e [ENV_ID ...]
+
+Without ENV_ID it takes all Easy games. The figures are written to `benchmarks/results/compiled-TARGET.json`.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+HERE = pathlib.Path(__file__).parent
+
+# The numbers XLA needs of a GPU, as its public repository lists them (xla/backends/gpu/target_config/specs).
+_GPU = """
+gpu_device_info {{
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  shared_memory_per_block: 49152 shared_memory_per_core: 233472 shared_memory_per_block_optin: 232448
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
+  memory_bandwidth: {bandwidth} device_memory_size: {memory}
+  cuda_compute_capability {{ major: 9 feature_extension: ACCELERATED_FEATURES }}
+  device_vendor: "NVIDIA Corporation" device_address_bits: 64 name: "{name}"
+  driver_version: "13.0.0" runtime_version: "12.8.0" compile_time_toolkit_version: "12.8.0" dnn_version: "9.10.0"
+}}
+platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{name}"
+"""
+_ISSUED = 132 * 128 * 1.98e9
+"""Instructions of single threads that an H100 or H200 issues in a second."""
+_FILLED = 5 / 8
+"""The share of the bandwidth at which memory is filled in practice."""
+_DRAWS = 1 / 20
+"""What writes a greater share of the frames is drawing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A device to compile for."""
+
+    platform: str
+    topology: dict[str, str]
+    bandwidth: float
+    """Of its memory, in bytes per second."""
+
+
+def _gpu(name: str, bandwidth: int, memory: int) -> Target:
+    config = _GPU.format(name=name, bandwidth=bandwidth, memory=memory)
+    return Target("cuda", {"topology": "1x1x1", "target_config": config}, bandwidth)
+
+
+TARGETS = {
+    "h100": _gpu("NVIDIA H100 80GB HBM3", 3_352_320_000_000, 84_942_979_072),
+    "h200": _gpu("NVIDIA H200 141GB HBM3e", 4_800_000_000_000, 151_397_597_184),
+    "v5e": Target("tpu", {"topology_name": "v5e:2x2"}, 819e9),
+}
+
+Row = dict[str, Any]
+
+
+def main() -> int:
+    """Compile, count, print the table, and write it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("env_ids", nargs="*", metavar="ENV_ID", help="such as NavigatorEasy (default: all Easy games)")
+    parser.add_argument("--target", choices=TARGETS, required=True, help="the device to compile for")
+    parser.add_argument("--view", choices=("mdp", "pomdp"), help="one view (default: both)")
+    parser.add_argument("--num-envs", type=int, default=2048, help="environments in a batch (default: 2048)")
+    parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
+    parser.add_argument(
+        "--rollout", type=int, metavar="STEPS", help="compile a scan that stacks the frames of so many steps"
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
+    options = parser.parse_args()
+
+    dump = tempfile.TemporaryDirectory()
+    # Before JAX starts: programs are dumped, and kernels stay one by one instead of being recorded as graphs.
+    flags = f" --xla_dump_to={dump.name} --xla_gpu_enable_command_buffer="
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (flags if TARGETS[options.target].platform == "cuda" else "")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from popgym_arcade import files, registered_envs
+
+    unknown = set(options.env_ids) - set(registered_envs)
+    if unknown:
+        parser.error(f"unknown games: {', '.join(sorted(unknown))}")
+    rows: list[Row] = []
+    for env_id in options.env_ids or [name for name in registered_envs if name.endswith("Easy")]:
+        for view in [options.view] if options.view else ["mdp", "pomdp"]:
+            rows.append(measure(env_id, view, options, pathlib.Path(dump.name)))
+            print(_line(rows[-1]) if len(rows) > 1 else f"{_head(rows[-1])}\n{_line(rows[-1])}", flush=True)
+    name = f"compiled-{options.target}{f'-rollout{options.rollout}' if options.rollout else ''}.json"
+    options.out.mkdir(parents=True, exist_ok=True)
+    what = {"target": options.target, "num_envs": options.num_envs, "obs_size": options.obs_size, "rollout": options.rollout}
+    files.write_whole(options.out / name, json.dumps({**what, **_versions(), "games": rows}, indent=1).encode() + b"\n")
+    return 0
+
+
+def measure(env_id: str, view: str, options: argparse.Namespace, dump: pathlib.Path) -> Row:
+    """Compile one view of a game and count."""
+    import jax
+
+    target = TARGETS[options.target]
+    for old in dump.glob("*"):
+        old.unlink()
+    function, arguments = _program(env_id, view, options)
+    compiled = jax.jit(function).lower(*_placed(arguments, target)).compile()
+    memory: Any = compiled.memory_analysis()
+    module = Module(compiled.as_text() or "")
+    frames = options.num_envs * options.obs_size**2 * 3 * (options.rollout or 1)
+    written = {op: module.written(op) * module.runs(op) for op in module.operations()}
+    row: dict[str, Any] = {
+        "env_id": env_id,
+        "view": view,
+        "kernels": len(written),
+        "copies": sum(op.opcode.startswith("copy") for op in written),
+        "loops": sum(op.opcode == "while" for op in module.reached()),
+        "drawing": sum(size >= frames * _DRAWS for size in written.values()),
+        "frames_written": round(sum(written.values()) / frames, 2),
+        "temporaries": round(memory.temp_size_in_bytes / frames, 3),
+    }
+    if target.platform == "cuda":
+        drawing = {op.name: size / frames for op, size in written.items() if size >= frames * _DRAWS}
+        each = _instructions_per_byte(dump, drawing)
+        row["instructions_per_byte"] = round(sum(each[name] * share for name, share in drawing.items()), 1)
+        fill = target.bandwidth * _FILLED / max(row["frames_written"], 1)
+        issue = _ISSUED / row["instructions_per_byte"]
+        row["bound_mega_frames"] = round(min(fill, issue) / (options.obs_size**2 * 3) / 1e6, 1)
+    else:
+        cycles = sum(op.cycles * module.runs(op) for op in module.operations())
+        row["cycles_per_frame"] = round(cycles / options.num_envs / (options.rollout or 1))
+    return row
+
+
+def _program(env_id: str, view: str, options: argparse.Namespace) -> tuple[Callable[..., Any], Any]:
+    """Return `vmap(step)`, or a scan over it, and the shapes of its arguments."""
+    import jax
+    import jax.numpy as jnp
+
+    import popgym_arcade
+
+    env, params = popgym_arcade.make(env_id, partial_obs=view == "pomdp", obs_size=options.obs_size)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), options.num_envs))
+    _, states = jax.eval_shape(jax.vmap(env.reset), keys)
+    step = jax.vmap(lambda key, state, action: env.step(key, state, action, params))
+    if options.rollout is None:
+        return step, (keys, states, jax.ShapeDtypeStruct((options.num_envs,), jnp.int32))
+
+    def rollout(keys: jax.Array, states: Any) -> Any:
+        def body(carry: Any, _: None) -> Any:
+            keys, states = carry
+            keys, step_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+            obs, states, reward, done, info = step(step_keys, states, states.time % 5)
+            return (keys, states), (obs, reward, done, info["discount"])
+
+        return jax.lax.scan(body, (keys, states), None, options.rollout)
+
+    return rollout, (keys, states)
+
+
+def _placed(arguments: Any, target: Target) -> Any:
+    """Put shapes on the target's first device, which is not there."""
+    import jax
+    from jax.experimental import topologies
+
+    try:
+        topology: Any = topologies.get_topology_desc(platform=target.platform, **target.topology)
+    except Exception as error:
+        raise SystemExit(
+            f"no compiler for {target.platform} in this environment, see --help and the file's top: {error}"
+        ) from error
+    sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """An instruction of an optimised HLO module."""
+
+    name: str
+    shape: str
+    opcode: str
+    text: str
+
+    @property
+    def called(self) -> list[str]:
+        """The computations it runs as such: bodies of loops, branches, calls; not what is fused into it."""
+        if self.opcode not in _CONTROL:
+            return []
+        single = re.findall(r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)", self.text)
+        several = re.findall(r"branch_computations=\{([^}]*)\}", self.text)
+        return single + [name.strip().lstrip("%") for names in several for name in names.split(",")]
+
+    @property
+    def cycles(self) -> int:
+        """The TPU compiler's estimate for one run."""
+        found = re.search(r'"estimated_cycles":"(\d+)"', self.text)
+        return int(found.group(1)) if found else 0
+
+
+_NO_KERNELS = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
+_CONTROL = {"while", "conditional", "call", "async-start"}
+_WIDTHS = {"128": 16, "64": 8, "U16": 2, "S16": 2, "16": 2, "U8": 1, "S8": 1, "8": 1}
+"""The bytes that a store writes by the parts of its name; 4, if there is none of these."""
+_BYTES = {"pred": 1, "bf16": 2, "token": 0}
+
+
+class Module:
+    """An optimised HLO module, read from its text."""
+
+    def __init__(self, text: str) -> None:
+        self.computations: dict[str, list[Operation]] = {}
+        current: list[Operation] = []
+        for line in text.splitlines():
+            if begin := re.match(r"(?:ENTRY )?%?([\w.\-]+) .*\{$", line):
+                current = self.computations[begin.group(1)] = []
+                if line.startswith("ENTRY"):
+                    self.entry = begin.group(1)
+            elif found := re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\(", line):
+                name, shape, opcode = found.groups()
+                current.append(Operation(name, shape, opcode, line))
+        self._runs = dict(self._count(self.entry, 1))
+
+    def _count(self, name: str, runs: int) -> Iterator[tuple[Operation, int]]:
+        for op in self.computations[name]:
+            yield op, runs
+            turns = re.search(r'"known_trip_count":\{"n":"(\d+)"', op.text) if op.opcode == "while" else None
+            for inner in op.called:
+                yield from self._count(inner, runs * (int(turns.group(1)) if turns else 1))
+
+    def reached(self) -> Iterator[Operation]:
+        """All that runs, bodies of loops included."""
+        return iter(self._runs)
+
+    def operations(self) -> Iterator[Operation]:
+        """What is started on the device."""
+        return (op for op in self._runs if op.opcode not in _NO_KERNELS | _CONTROL and not op.opcode.endswith("-done"))
+
+    def runs(self, op: Operation) -> int:
+        """How often an operation runs, where loops tell how often they turn."""
+        return self._runs[op]
+
+    def written(self, op: Operation) -> int:
+        """How many bytes an operation writes: of one that updates an array in place, those of the update."""
+        fused = re.search(r"calls=%?([\w.\-]+)", op.text) if op.opcode == "fusion" else None
+        inside = self.computations[fused.group(1)] if fused else [op]
+        shapes = {inner.name: inner.shape for inner in inside}
+        updates = [inner for inner in inside if inner.opcode == "dynamic-update-slice"]
+        total = _size(op.shape)
+        for update in updates:
+            operands = re.findall(r"%([\w.\-]+)", update.text.partition("dynamic-update-slice(")[2])
+            if update.shape.partition("{")[0] in op.shape and operands[1] in shapes:
+                total += _size(shapes[operands[1]]) - _size(update.shape)
+        return total
+
+
+def _size(shape: str) -> int:
+    """The bytes of a shape, or of a tuple of them."""
+    total = 0
+    for kind, bits, dims in re.findall(r"\b(pred|bf16|token|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]", shape):
+        each = _BYTES[kind] if kind in _BYTES else max(int(bits) // 8, 1)
+        total += each * math.prod(int(dim) for dim in dims.split(",") if dim)
+    return total
+
+
+def _instructions_per_byte(dump: pathlib.Path, kernels: Collection[str]) -> dict[str, float]:
+    """Assemble kernels, and divide the instructions of a thread by the bytes that it stores."""
+    found = {}
+    for ptx in sorted(dump.glob("*.ptx")):
+        entry = re.search(r"\.entry (\w+)", ptx.read_text())
+        name = next((name for name in kernels if entry and re.sub(r"\W", "_", name) == entry.group(1)), None)
+        if name is None:
+            continue
+        cubin = ptx.with_suffix(".cubin")
+        _run("ptxas", "-arch=sm_90a", str(ptx), "-o", str(cubin))
+        sass = _run("nvdisasm", "-c", str(cubin))
+        operations = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", sass)
+        # After the end there is padding, of operations that do nothing and jump to themselves.
+        operations = [operation for operation in operations if operation not in ("NOP", "BRA")]
+        stores = [operation.split(".") for operation in operations if operation.split(".")[0] in ("ST", "STG")]
+        stored = sum(next((_WIDTHS[part] for part in store if part in _WIDTHS), 4) for store in stores)
+        found[name] = len(operations) / stored
+    if missing := set(kernels) - set(found):
+        raise RuntimeError(f"no machine code found for {', '.join(sorted(missing))}")
+    return found
+
+
+def _run(tool: str, *arguments: str) -> str:
+    """Run a tool of the CUDA packages in this environment."""
+    folder = pathlib.Path(sys.prefix)
+    found = sorted(folder.glob(f"lib/python*/site-packages/nvidia/*/bin/{tool}"))
+    if not found:
+        raise SystemExit(f"{tool} is not installed in {folder}, see the top of {pathlib.Path(__file__).name}")
+    return subprocess.run([found[0], *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def _versions() -> Row:
+    import jax
+
+    import popgym_arcade
+
+    return {"popgym_arcade": popgym_arcade.__version__, "jax": jax.__version__}
+
+
+def _head(row: Row) -> str:
+    return f"{'environment':<20}" + "".join(f"{name.replace('_', ' '):>{len(name) + 2}}" for name in list(row)[1:])
+
+
+def _line(row: Row) -> str:
+    return f"{row['env_id']:<20}" + "".join(f"{value!s:>{len(name) + 2}}" for name, value in list(row.items())[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
