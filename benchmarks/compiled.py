@@ -27,8 +27,10 @@ import argparse
 import dataclasses
 import json
 import math
+import operator
 import os
 import pathlib
+import random
 import re
 import subprocess
 import sys
@@ -289,7 +291,7 @@ def _size(shape: str) -> int:
 
 
 def _instructions_per_byte(dump: pathlib.Path, kernels: Collection[str]) -> dict[str, float]:
-    """Assemble kernels, and divide the instructions of a thread by the bytes that it stores."""
+    """Assemble kernels, and divide the instructions that a thread executes by the bytes that it stores."""
     found = {}
     for ptx in sorted(dump.glob("*.ptx")):
         entry = re.search(r"\.entry (\w+)", ptx.read_text())
@@ -304,10 +306,90 @@ def _instructions_per_byte(dump: pathlib.Path, kernels: Collection[str]) -> dict
         operations = [operation for operation in operations if operation not in ("NOP", "BRA")]
         stores = [operation.split(".") for operation in operations if operation.split(".")[0] in ("ST", "STG")]
         stored = sum(next((_WIDTHS[part] for part in store if part in _WIDTHS), 4) for store in stores)
-        found[name] = len(operations) / stored
+        found[name] = len(operations) / stored * _executed(ptx.read_text())
     if missing := set(kernels) - set(found):
         raise RuntimeError(f"no machine code found for {', '.join(sorted(missing))}")
     return found
+
+
+def _executed(ptx: str, sample: int = 256) -> float:
+    """Return the share of a kernel's instructions that a thread executes, on average: where pixels differ, it branches.
+
+    A sample of threads is followed through the PTX. Which way they take depends on where their pixels are, and so on
+    arithmetic with their numbers; what they load is not known, and does not matter.
+    """
+    lines = [line.strip().rstrip(";") for line in ptx[ptx.index("{") :].splitlines()]
+    code = [
+        line for line in lines if re.match(r"(@!?%p\d+ )?[a-z]|\$\w+:", line) and not line.startswith(("ld.param", "cvta"))
+    ]
+    labels = {line[:-1]: place for place, line in enumerate(code) if line.endswith(":")}
+    per_block = int(re.findall(r"\.reqntid (\d+)", ptx)[0])
+    rng = random.Random(0)
+    executed = 0
+    for _ in range(sample):
+        registers: dict[str, int | None] = {"%ctaid.x": rng.randrange(4096), "%tid.x": rng.randrange(per_block), "%ntid.x": per_block}
+        place = 0
+        while place < len(code):
+            guard, operation, operands = re.findall(r"^(@!?%p\d+ )?([\w.$:]+)\s*(.*)", code[place])[0]
+            place += 1
+            if code[place - 1].endswith(":"):
+                continue
+            executed += 1
+            holds = True
+            if guard:
+                value = registers.get(guard.strip(" @!"))
+                holds = value is not None and bool(value) != guard.startswith("@!")
+            if operation == "ret" and holds:
+                break
+            if operation.startswith("bra"):
+                place = labels[operands.strip()] if holds else place
+            elif operands.startswith("%"):
+                target, *inputs = [part.strip() for part in operands.split(",")]
+                values = [registers.get(part) if part.startswith("%") else _literal(part) for part in inputs]
+                registers[target] = _compute(operation, values)
+    return executed / sample / sum(not line.endswith(":") for line in code)
+
+
+def _literal(text: str) -> int | None:
+    return int(text, 0) if re.fullmatch(r"-?(0x[0-9a-fA-F]+|\d+)", text) else None
+
+
+def _compute(operation: str, values: list[int | None]) -> int | None:
+    """Compute an integer instruction of PTX; None, where anything needed is not known."""
+    name, *parts = operation.split(".")
+    if name == "selp" and values[2] is not None:
+        return values[0] if values[2] else values[1]
+    if None in values or (name not in _ARITHMETIC and name != "setp"):
+        return None
+    kind, bits = parts[-1][0], int(re.findall(r"\d+$", parts[-1])[0]) if parts[-1] != "pred" else 1
+    numbers = [value for value in values if value is not None]
+    result = int(_COMPARISONS[parts[0]](*numbers) if name == "setp" else _ARITHMETIC[name](*numbers))
+    if "hi" in parts:
+        result >>= bits
+    result &= (1 << (2 * bits if "wide" in parts else bits)) - 1
+    return result - (1 << bits) if kind == "s" and result >> (bits - 1) and "wide" not in parts else result
+
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "mov": lambda a: a,
+    "cvt": lambda a: a,
+    "add": operator.add,
+    "sub": operator.sub,
+    "neg": operator.neg,
+    "mul": operator.mul,
+    "mad": lambda a, b, c: a * b + c,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "shl": operator.lshift,
+    "shr": operator.rshift,
+    "bfe": lambda a, start, length: a >> start & (1 << length) - 1,
+    "min": min,
+    "max": max,
+}
+_COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+}
 
 
 def _run(tool: str, *arguments: str) -> str:

@@ -237,7 +237,9 @@ class Screen:
         cells = [layer for layer in layers if not isinstance(layer, Patch)]
         patches = [layer for layer in layers if isinstance(layer, Patch)]
         return lax.platform_dependent(
-            cpu=lambda: self._copy_boxes(cells, patches), default=lambda: self._look_up(cells, patches)
+            cpu=lambda: self._copy_boxes(cells, patches),
+            tpu=lambda: self._multiply(cells, patches),
+            default=lambda: self._look_up(cells, patches),
         )
 
     def _copy_boxes(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
@@ -258,6 +260,17 @@ class Screen:
                 for row in range(len(layer.ids)):
                     top = grid.top + (layer.first_row + row) * height
                     frame = _overlay(frame, _pick(atlas, combinations[row]), top, grid.left + cols[0] * width)
+        for patch in patches:
+            frame = _overlay(frame, patch.image, patch.top, patch.left)
+        return frame
+
+    def _multiply(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
+        """Make a row of cells by a product of matrices: TPUs are good at that, and slow to look up."""
+        frame = jnp.asarray(self.background)
+        for grid in self._grids:
+            glyphs = jnp.asarray(grid.glyphs)
+            for row, ids in enumerate(_ids(grid, layers)):
+                frame = _overlay(frame, _product(ids, glyphs), grid.top + row * grid.cell[0], grid.left)
         for patch in patches:
             frame = _overlay(frame, patch.image, patch.top, patch.left)
         return frame
@@ -307,16 +320,7 @@ class Screen:
         colours, used, first_cell = [self.background.reshape(-1, 3)], self.obs_size**2, 1
         for grid in self._grids:
             height, width = grid.cell
-            ids = jnp.zeros((grid.rows, grid.cols), jnp.int32)
-            for layer in layers:
-                if layer.grid is not grid:
-                    continue
-                if isinstance(layer, Fill):
-                    ids = lax.dynamic_update_slice(ids, layer.ids.astype(jnp.int32), (layer.first_row, 0))
-                else:
-                    row, col = layer.position
-                    here = (np.arange(grid.rows)[:, None] == row) & (np.arange(grid.cols)[None, :] == col)
-                    ids = jnp.where(here, layer.glyph.astype(jnp.int32), ids)
+            ids = _ids(grid, layers)
             begins.append((used + ids * (height * width)).astype(jnp.uint32).reshape(-1))
             cells = np.arange(first_cell, first_cell + grid.rows * grid.cols, dtype=np.uint32).reshape(grid.rows, grid.cols)
             box = np.s_[grid.top : grid.top + grid.rows * height, grid.left : grid.left + grid.cols * width]
@@ -325,6 +329,30 @@ class Screen:
             colours.append(grid.glyphs.reshape(-1, 3))
             used, first_cell = used + len(colours[-1]), first_cell + grid.rows * grid.cols
         return take(pack(np.concatenate(colours)), take(jnp.concatenate(begins), slot[:, cols]) + texel[:, cols])
+
+
+def _ids(grid: Grid, layers: Sequence[Fill | Stamp]) -> jax.Array:
+    """Return the glyph that each cell of a grid shows, int32[rows, cols]."""
+    ids = jnp.zeros((grid.rows, grid.cols), jnp.int32)
+    for layer in layers:
+        if layer.grid is not grid:
+            continue
+        if isinstance(layer, Fill):
+            ids = lax.dynamic_update_slice(ids, layer.ids.astype(jnp.int32), (layer.first_row, 0))
+        else:
+            row, col = layer.position
+            here = (np.arange(grid.rows)[:, None] == row) & (np.arange(grid.cols)[None, :] == col)
+            ids = jnp.where(here, layer.glyph.astype(jnp.int32), ids)
+    return ids
+
+
+@jax.jit  # traced once for all rows
+def _product(ids: jax.Array, glyphs: jax.Array) -> jax.Array:
+    """Show glyphs, uint8[number, height, width, 3], side by side: uint8[height, len(ids) * width, 3]."""
+    # Colours are whole numbers up to 255, which have eight bits, as many as bfloat16 tells apart.
+    chosen = (ids[:, None] == np.arange(len(glyphs))).astype(jnp.bfloat16)
+    cells = jnp.einsum("cg,ghwd->hcwd", chosen, glyphs.astype(jnp.bfloat16))
+    return cells.astype(jnp.uint8).reshape(glyphs.shape[1], -1, 3)
 
 
 def pack(colours: np.ndarray) -> np.ndarray:
