@@ -20,7 +20,7 @@ def words(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
     """Draw random words of 32 bits, uint32[shape]."""
     # XLA compiles whole vectors up to three times faster on CPUs.
     count = math.prod(shape)
-    padded = count if count == 1 else -(-count // 8) * 8
+    padded = count if count < 4 else -(-count // 8) * 8
     drawn = jax.random.bits(key, (padded,), jnp.uint32)  # by default they would have 64 bits where jax_enable_x64 is set
     return drawn[:count].reshape(shape)
 
