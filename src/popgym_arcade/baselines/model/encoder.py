@@ -15,6 +15,7 @@ from jaxtyping import Array, Float32, PRNGKeyArray, Shaped, UInt8
 
 from popgym_arcade import checks
 from popgym_arcade.baselines.arrays import Frames
+from popgym_arcade.baselines.model.linear import linear
 from popgym_arcade.environment import checked_obs_size
 
 Pixels = UInt8[Array, "T height width inputs"] | Float32[Array, "T height width inputs"]
@@ -88,7 +89,7 @@ class ConvEncoder(Encoder):
         for convolution, pool in zip(self.convolutions, (2, 2, 3), strict=True):
             # Leaky ReLU grows, so it commutes with the maximum, and there is less of it to compute after a pool.
             x = jax.nn.leaky_relu(_max_pool(convolution(x), pool))
-        return jax.nn.leaky_relu(jax.vmap(self.project)(x[:, 0, 0]))
+        return jax.nn.leaky_relu(linear(self.project, x[:, 0, 0]))
 
 
 class PatchEncoder(Encoder):
@@ -129,10 +130,11 @@ class PatchEncoder(Encoder):
         _check_frames(obs, self.obs_size)
         missing = 16 * self._patch - self.obs_size
         obs = jnp.pad(obs, ((0, 0), (0, missing), (0, missing), (0, 0)))
-        patches = obs.reshape(-1, 16, self._patch, 16, self._patch * 3).swapaxes(2, 3)
-        x = jax.vmap(self.embed)(_unit(patches).reshape(-1, self._patch**2 * 3)).reshape(len(obs), 16, 16, -1)
+        # Of 16 rows and columns the convolution sees 15.
+        patches = obs.reshape(-1, 16, self._patch, 16, self._patch * 3)[:, :15, :, :15].swapaxes(2, 3)
+        x = linear(self.embed, _unit(patches).reshape(len(obs), 15, 15, self._patch**2 * 3))
         x = jax.nn.leaky_relu(self.convolution(jax.nn.leaky_relu(x)))
-        return jax.nn.leaky_relu(jax.vmap(self.project)(x.reshape(len(obs), -1)))
+        return jax.nn.leaky_relu(linear(self.project, x.reshape(len(obs), -1)))
 
 
 class _Convolution(eqx.Module):
