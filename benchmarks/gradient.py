@@ -107,9 +107,9 @@ def measure(seconds: float) -> peer.Run:
         _, q_values = jax.vmap(network, in_axes=(None, 0, 0, 0))((), obs[:, None], action[:, None], start)
         return 0.5 * jnp.mean(jnp.square(q_of(q_values, action[:, None]) - target[:, None])), {}
 
-    def step(learner: Any, minibatches: Any) -> tuple[Any, Any]:
-        *learner, metrics = gradient_steps(loss_fn, algorithm.optimizer(), *learner, minibatches, Shard())
-        return tuple(learner), metrics
+    def step(learner: tuple[Any, Any], minibatches: Any) -> tuple[Any, Any]:
+        params, opt_state, metrics = gradient_steps(loss_fn, algorithm.optimizer(), *learner, minibatches, Shard())
+        return (params, opt_state), metrics
 
     learner = (params, algorithm.optimizer().init(params))
     compiled = Layout(1).update(step, tuple)
@@ -117,7 +117,7 @@ def measure(seconds: float) -> peer.Run:
     begin = time.perf_counter()
     while time.perf_counter() - begin < seconds or len(durations) < 4:
         start, cpu_start = time.perf_counter(), time.process_time()
-        learner, metrics = jax.block_until_ready(compiled(learner, (obs, action, target)))
+        learner, _ = jax.block_until_ready(compiled(learner, (obs, action, target)))
         durations.append((time.perf_counter() - start, time.process_time() - cpu_start))
         if len(durations) == 1:
             begin = time.perf_counter()  # it has compiled

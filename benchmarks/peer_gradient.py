@@ -6,8 +6,8 @@ import os
 import time
 
 import numpy as np
-import torch
-from torch import nn
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
 
 
 class QNetwork(nn.Module):

@@ -29,7 +29,8 @@ def enable() -> None:
     JAX writes and reads it, any number of processes at once; what it cannot read it compiles. What is oldest is removed here
     beyond half a gigabyte, as JAX itself does that only with the package filelock.
     """
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    settings: Any = jax.config
+    if settings.jax_compilation_cache_dir or not settings.jax_enable_compilation_cache:
         return
     path = folder()
     try:

@@ -1,4 +1,4 @@
-"""How much XLA optimises programs for a CPU. Most of a program's compile time goes there; other devices keep their defaults."""
+"""How much XLA optimises programs for a CPU, which takes most of their compile time; other devices keep their defaults."""
 
 import jax
 
@@ -9,7 +9,7 @@ def once() -> dict[str, int] | None:
 
 
 def often() -> dict[str, int] | None:
-    """Return the options for a program whose time is spent in products and copies: more than the first level makes it no faster."""
+    """Return the options for a program of products and copies, which more than the first level makes no faster."""
     return _level(1)
 
 

@@ -134,7 +134,7 @@ class Config(Generic[A]):
         return _network_maker(self)(np.uint32(seed))
 
     def network_shapes(self) -> MemoryNetwork:
-        """Return the network with shapes and dtypes in place of its weights, which take a while to draw; see `make_network`."""
+        """Return the network with shapes in place of its weights, which take a while to draw; see `make_network`."""
         return eqx.filter_eval_shape(self._make_network, np.uint32(0))
 
     def _make_network(self, seed: UInt32[Array, ""]) -> MemoryNetwork:
