@@ -46,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="processes of each package (default: 5)")
     parser.add_argument("--seconds", type=float, default=10.0, help="measuring time of each process (default: 10)")
+    parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads (default: 1, and one for each core)")
     parser.add_argument("--before", type=pathlib.Path, help="sources of another version of this package")
     folder = HERE.parent / ".venv-torch"
     parser.add_argument("--torch-venv", type=pathlib.Path, default=folder, help="where torch is installed")
@@ -65,7 +66,7 @@ def main() -> int:
     if options.before:
         commands["before"] = ["env", f"PYTHONPATH={options.before.absolute()}", *own]
     about = speed.machine()
-    ways = [(package, threads) for threads in sorted({1, about["cores"]}) for package in commands]
+    ways = [(package, threads) for threads in options.threads or sorted({1, about["cores"]}) for package in commands]
     runs: dict[tuple[str, int], list[peer.Run]] = {way: [] for way in ways}
     with terminal.Progress() as progress:
         for turn, (package, threads) in itertools.product(range(options.rounds), ways):
