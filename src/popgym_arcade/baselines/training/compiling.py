@@ -9,7 +9,7 @@ def once() -> dict[str, int] | None:
 
 
 def often() -> dict[str, int] | None:
-    """Return the options for a program of products and copies, which more than the first level makes no faster."""
+    """Return the options for a program of products and copies, which more than the first level hardly makes faster."""
     return _level(1)
 
 
