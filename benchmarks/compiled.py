@@ -327,7 +327,11 @@ def _executed(ptx: str, sample: int = 256) -> float:
     rng = random.Random(0)
     executed = 0
     for _ in range(sample):
-        registers: dict[str, int | None] = {"%ctaid.x": rng.randrange(4096), "%tid.x": rng.randrange(per_block), "%ntid.x": per_block}
+        registers: dict[str, int | None] = {
+            "%ctaid.x": rng.randrange(4096),
+            "%tid.x": rng.randrange(per_block),
+            "%ntid.x": per_block,
+        }
         place = 0
         while place < len(code):
             guard, operation, operands = re.findall(r"^(@!?%p\d+ )?([\w.$:]+)\s*(.*)", code[place])[0]

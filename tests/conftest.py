@@ -1,4 +1,4 @@
-"""What holds for all tests: compiling is cheap, shapes are checked, and children get default signals."""
+"""What holds for all tests: compiling is cheap and kept nowhere, shapes are checked, children get default signals."""
 
 import importlib.util
 import os
@@ -9,6 +9,7 @@ import pytest
 
 # Most of the time goes into compiling; with less optimisation a sixth of it is spared. Children do the same.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # what tests compile is none of the user's
 
 if importlib.util.find_spec("jaxtyping"):  # the core is tested without the extras, too
     import jaxtyping

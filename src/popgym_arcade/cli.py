@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 import popgym_arcade
-from popgym_arcade import registration, terminal
+from popgym_arcade import compile_cache, registration, terminal
 from popgym_arcade.arguments import integer, real, seed_number
 from popgym_arcade.environment import VIEWS, view_name
 from popgym_arcade.introspection import command as introspect
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"popgym-arcade: {message}", file=sys.stderr)
             _import(options.modules)
+            if getattr(options, "compile_cache", False):
+                compile_cache.enable()
             return options.run(options)
     except OSError as error:
         print(f"popgym-arcade: {f'{error.filename}: {error.strerror}' if error.filename else error}", file=sys.stderr)
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--replay", type=pathlib.Path, metavar="FILE", help="show again what was written by --log")
     command.add_argument("--terminal", action="store_true", help="play in this terminal instead of a window")
+    compile_cache.add_option(command)
     command.set_defaults(run=_play)
 
     command = commands.add_parser("demo", help="play random games in big batches, and draw a sheet and an animation")
@@ -83,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the pictures (default: out)"
     )
+    compile_cache.add_option(command)
     command.set_defaults(run=_demo)
 
     command = commands.add_parser("benchmark", help="measure frames per second on this machine")
@@ -130,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--episode-seed", type=seed_number, default=0, help="seed of the episodes (default: 0)")
     command.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
+    compile_cache.add_option(command)
     command.set_defaults(run=_evaluate)
 
     introspect.register(commands)

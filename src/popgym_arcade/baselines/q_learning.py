@@ -58,9 +58,9 @@ class QLearning(Algorithm[L], abc.ABC):
 
 def epsilon_greedy(key: PRNGKeyArray, q_values: Float32[Array, "A"], epsilon: Float32[Array, ""]) -> Int32[Array, ""]:
     """Return the best action by its Q-value, float32[A], or with probability `epsilon` a random one: int32[]."""
-    key_explore, key_action = jax.random.split(key)
-    random = jax.random.randint(key_action, (), 0, len(q_values), jnp.int32)
-    return jnp.where(jax.random.uniform(key_explore) < epsilon, random, jnp.argmax(q_values).astype(jnp.int32))
+    explore, which = jax.random.uniform(key, (2,))
+    random = (which * len(q_values)).astype(jnp.int32)
+    return jnp.where(explore < epsilon, random, jnp.argmax(q_values).astype(jnp.int32))
 
 
 def q_of(q_values: Float32[Array, "T B A"], action: Int32[Array, "T B"]) -> Float32[Array, "T B"]:

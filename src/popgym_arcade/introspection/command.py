@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from popgym_arcade import files, terminal
+from popgym_arcade import compile_cache, files, terminal
 from popgym_arcade.arguments import integer, real, seed_number
 from popgym_arcade.environment import Action
 
@@ -98,6 +98,7 @@ def _add(measures: Any, name: str, run: Callable[[argparse.Namespace], int], tex
     command.add_argument(
         "--chunk", type=integer(1), default=8, help="how much is worked on at once; bounds the memory (default: 8)"
     )
+    compile_cache.add_option(command)
     command.set_defaults(run=run)
     return command
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float32, Integer, PRNGKeyArray
 from popgym_arcade import checks
 from popgym_arcade.baselines.arrays import Frames
 from popgym_arcade.baselines.model.encoder import ConvEncoder, Encoder, PatchEncoder
+from popgym_arcade.baselines.model.linear import linear
 from popgym_arcade.baselines.model.memory import Memory, MemoryConstructor, make_memory
 
 EncoderConstructor = Callable[[int, PRNGKeyArray], Encoder]
@@ -47,7 +48,7 @@ class QHead(Head):
 
     def __call__(self, x: Float32[Array, "T outputs"]) -> Float32[Array, "T A"]:
         """Value all actions."""
-        return jax.vmap(self.values)(x)
+        return linear(self.values, x)
 
 
 class ActorCriticHead(Head):
@@ -63,7 +64,7 @@ class ActorCriticHead(Head):
 
     def __call__(self, x: Float32[Array, "T outputs"]) -> tuple[Float32[Array, "T A"], Float32[Array, "T"]]:
         """Rate all actions, and value the state."""
-        return jax.vmap(self.policy)(x), jax.vmap(self.value)(x)
+        return linear(self.policy, x), linear(self.value, x)[:, 0]
 
 
 class MemoryNetwork(eqx.Module):
@@ -281,7 +282,7 @@ class _Reflex(Memory):
         self, state: tuple[()], x: Float32[Array, "T inputs"], start: Bool[Array, "T"]
     ) -> tuple[tuple[()], Float32[Array, "T outputs"]]:
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = jax.nn.leaky_relu(jax.vmap(norm)(jax.vmap(layer)(x)))
+            x = jax.nn.leaky_relu(jax.vmap(norm)(linear(layer, x)))
         return state, x
 
 

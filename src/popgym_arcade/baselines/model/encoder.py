@@ -5,14 +5,17 @@ Parameters start as those of `equinox.nn` do, uniform within 1 / sqrt(fan-in) of
 
 import abc
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray, Shaped, UInt8
 
 from popgym_arcade import checks
 from popgym_arcade.baselines.arrays import Frames
+from popgym_arcade.baselines.model.linear import linear
 from popgym_arcade.environment import checked_obs_size
 
 Pixels = UInt8[Array, "T height width inputs"] | Float32[Array, "T height width inputs"]
@@ -86,7 +89,7 @@ class ConvEncoder(Encoder):
         for convolution, pool in zip(self.convolutions, (2, 2, 3), strict=True):
             # Leaky ReLU grows, so it commutes with the maximum, and there is less of it to compute after a pool.
             x = jax.nn.leaky_relu(_max_pool(convolution(x), pool))
-        return jax.nn.leaky_relu(jax.vmap(self.project)(x[:, 0, 0]))
+        return jax.nn.leaky_relu(linear(self.project, x[:, 0, 0]))
 
 
 class PatchEncoder(Encoder):
@@ -127,10 +130,11 @@ class PatchEncoder(Encoder):
         _check_frames(obs, self.obs_size)
         missing = 16 * self._patch - self.obs_size
         obs = jnp.pad(obs, ((0, 0), (0, missing), (0, missing), (0, 0)))
-        patches = obs.reshape(-1, 16, self._patch, 16, self._patch * 3).swapaxes(2, 3)
-        x = jax.vmap(self.embed)(_unit(patches).reshape(-1, self._patch**2 * 3)).reshape(len(obs), 16, 16, -1)
+        # Of 16 rows and columns the convolution sees 15.
+        patches = obs.reshape(-1, 16, self._patch, 16, self._patch * 3)[:, :15, :, :15].swapaxes(2, 3)
+        x = linear(self.embed, _unit(patches).reshape(len(obs), 15, 15, self._patch**2 * 3))
         x = jax.nn.leaky_relu(self.convolution(jax.nn.leaky_relu(x)))
-        return jax.nn.leaky_relu(jax.vmap(self.project)(x.reshape(len(obs), -1)))
+        return jax.nn.leaky_relu(linear(self.project, x.reshape(len(obs), -1)))
 
 
 class _Convolution(eqx.Module):
@@ -154,9 +158,49 @@ def as_product(
     x: Pixels, weight: Float32[Array, "kernel kernel inputs outputs"], bias: Float32[Array, "outputs"]
 ) -> Float32[Array, "T rows columns outputs"]:
     """Convolve with stride 2 by one product of matrices: every patch is a row."""
+    if x.dtype == jnp.uint8:
+        return _product_of_bytes(x, weight, bias)
+    return _product(x, weight, bias)
+
+
+def _product(
+    x: Pixels, weight: Float32[Array, "kernel kernel inputs outputs"], bias: Float32[Array, "outputs"]
+) -> Float32[Array, "T rows columns outputs"]:
     # The patches overlap: gathered as bytes, where they are bytes, and scaled afterwards.
     patches = _unit(_patches(x, weight.shape[0]))
-    return patches @ weight.reshape(-1, weight.shape[-1]) + bias
+    # With one axis of rows the gradient by the weight is a plain product, too.
+    outputs = patches.reshape(-1, patches.shape[-1]) @ weight.reshape(-1, weight.shape[-1]) + bias
+    return outputs.reshape(*patches.shape[:-1], weight.shape[-1])
+
+
+# Bytes need no gradient. That of the weight is taken frame by frame, from patches that are gathered again and stay in cache:
+# those of a whole batch are larger than all else that learning keeps.
+@jax.custom_vjp
+def _product_of_bytes(
+    x: UInt8[Array, "T height width inputs"],
+    weight: Float32[Array, "kernel kernel inputs outputs"],
+    bias: Float32[Array, "outputs"],
+) -> Float32[Array, "T rows columns outputs"]:
+    return _product(x, weight, bias)
+
+
+def _keep_bytes(x: Any, weight: Any, bias: Any) -> Any:
+    return _product(x, weight, bias), (x, weight)
+
+
+def _weight_gradient(kept: Any, gradient: Float32[Array, "T rows columns outputs"]) -> Any:
+    x, weight = kept
+
+    @jax.custom_batching.sequential_vmap
+    def of_frame(frame: Any, gradient: Any) -> Any:
+        patches = _unit(_patches(frame[None], weight.shape[0]))
+        return patches.reshape(-1, patches.shape[-1]).T @ gradient.reshape(-1, gradient.shape[-1])
+
+    by_weight = jax.vmap(of_frame)(x, gradient).sum(0).reshape(weight.shape)
+    return np.zeros(x.shape, jax.dtypes.float0), by_weight, gradient.sum((0, 1, 2))
+
+
+_product_of_bytes.defvjp(_keep_bytes, _weight_gradient)
 
 
 def as_convolution(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
 from popgym_arcade import checks
+from popgym_arcade.baselines.model.linear import linear
 
 MEMAX = (
     *("MLP", "NMax", "FART", "FWP", "DeltaNet", "DeltaProduct", "GDN", "FFM", "S6", "PSpherical", "LRU", "LinearRNN"),
@@ -173,12 +174,12 @@ class _Stack(Memory):
         self, state: Any, x: Float32[Array, "T inputs"], start: Bool[Array, "T"]
     ) -> tuple[Any, Float32[Array, "T outputs"]]:
         after = []
-        x = jax.vmap(self.map_in)(x)
+        x = linear(self.map_in, x)
         for layer, mixer, before in zip(self.layers, self.mixers, state, strict=True):
             layer_state, x = layer(before, x, start)
             after.append(layer_state)
-            x = jax.nn.leaky_relu(jax.vmap(self.norm)(jax.vmap(mixer)(x)))
-        return tuple(after), jax.vmap(self.map_out)(x)
+            x = jax.nn.leaky_relu(jax.vmap(self.norm)(linear(mixer, x)))
+        return tuple(after), linear(self.map_out, x)
 
 
 class _MinGRU(Memory):
@@ -202,8 +203,8 @@ class _MinGRU(Memory):
     def __call__(
         self, state: Float32[Array, "size"], x: Float32[Array, "T size"], start: Bool[Array, "T"]
     ) -> tuple[Float32[Array, "size"], Float32[Array, "T size"]]:
-        gate = jax.vmap(self.gate)(x)
-        keep, take = jax.nn.sigmoid(-gate), jax.nn.sigmoid(gate) * jax.vmap(self.candidate)(x)
+        gate = linear(self.gate, x)
+        keep, take = jax.nn.sigmoid(-gate), jax.nn.sigmoid(gate) * linear(self.candidate, x)
         elements = (start[:, None], keep, take)
         # The state is the sequence's first element: a map that forgets what it is given.
         first = (jnp.ones((1, 1), bool), jnp.zeros_like(state)[None], state[None])
@@ -236,7 +237,7 @@ class _FeedForward(Memory):
     def __call__(
         self, state: tuple[()], x: Float32[Array, "T size"], start: Bool[Array, "T"]
     ) -> tuple[tuple[()], Float32[Array, "T size"]]:
-        return state, jax.vmap(self.narrow)(jax.nn.leaky_relu(jax.vmap(self.widen)(x)))
+        return state, linear(self.narrow, jax.nn.leaky_relu(linear(self.widen, x)))
 
 
 class _Memax(Memory):

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import numpy as np
 import tyro
 
-from popgym_arcade import checks, files, scores, terminal
+from popgym_arcade import checks, compile_cache, files, scores, terminal
 from popgym_arcade.baselines.algorithm import Algorithm
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import processes, results, run, trainer
@@ -40,6 +40,14 @@ class _Processes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Compiling:
+    """Compiled programs."""
+
+    compile_cache: bool = True
+    """Keep them in your cache folder, and take from there what has been compiled before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Train(Generic[A]):
     preset: Literal["paper", "cpu"] | None = None
     """Begin with the settings of the paper's code (arXiv 2503.01450), or with small ones that learn in minutes on two cores;
@@ -49,6 +57,7 @@ class _Train(Generic[A]):
     agent: Config[A]
     output: trainer.Options = dataclasses.field(default_factory=trainer.Options)
     processes: _Processes = dataclasses.field(default_factory=_Processes)
+    compiling: _Compiling = dataclasses.field(default_factory=_Compiling)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,7 @@ class _Resume:
     """The folder of the run."""
     output: trainer.ResumeOptions = dataclasses.field(default_factory=trainer.ResumeOptions)
     processes: _Processes = dataclasses.field(default_factory=_Processes)
+    compiling: _Compiling = dataclasses.field(default_factory=_Compiling)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -67,6 +77,8 @@ def train(arguments: Sequence[str]) -> int:
     if arguments[0].partition("=")[0] == "--resume":
         return _resume(arguments)
     chosen = parse(arguments)
+    if chosen.compiling.compile_cache:
+        compile_cache.enable()
     folder = chosen.output.run or trainer.default_folder(chosen.agent)
     with processes.together(folder, **dataclasses.asdict(chosen.processes)):
         trainer.train(chosen.agent, chosen.output)
@@ -137,6 +149,8 @@ def _resume(arguments: Sequence[str]) -> int:
         args=list(arguments),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    if chosen.compiling.compile_cache:
+        compile_cache.enable()
     with processes.together(chosen.resume, **dataclasses.asdict(chosen.processes)):
         trainer.resume(chosen.resume, chosen.output)
     return 0

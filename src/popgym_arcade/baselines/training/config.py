@@ -1,10 +1,15 @@
 """The config of a run: environment, network, algorithm and seeds. The same config trains the same agent."""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
+import equinox as eqx
 import jax
+import numpy as np
+from jaxtyping import Array, UInt32
 from tyro.conf import Suppress
 
 import popgym_arcade
@@ -15,6 +20,7 @@ from popgym_arcade.baselines.model.builder import ActorCritic, ActorCriticRNN, M
 from popgym_arcade.baselines.model.memory import SMALL, checked_name
 from popgym_arcade.baselines.ppo import PPO
 from popgym_arcade.baselines.pqn import PQN
+from popgym_arcade.baselines.training import compiling
 from popgym_arcade.environment import VIEWS, Environment, view_name
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
@@ -125,6 +131,13 @@ class Config(Generic[A]):
         Raises:
             ValueError: if there is no such memory or encoder, or a size does not fit.
         """
+        return _network_maker(self)(np.uint32(seed))
+
+    def network_shapes(self) -> MemoryNetwork:
+        """Return the network with shapes in place of its weights, which take a while to draw; see `make_network`."""
+        return eqx.filter_eval_shape(self._make_network, np.uint32(0))
+
+    def _make_network(self, seed: UInt32[Array, ""]) -> MemoryNetwork:
         key = jax.random.fold_in(jax.random.key(seed), 0)
         num_actions = self.make_env()[0].num_actions
         is_critic = isinstance(self.algorithm, PPO)
@@ -142,6 +155,12 @@ class Config(Generic[A]):
         if self.env_version is None:
             own["env_version"] = self.make_env()[0].version
         return {"algorithm": self.algorithm_name} | own | dataclasses.asdict(self.algorithm)
+
+
+@functools.lru_cache
+def _network_maker(config: Config[Any]) -> Callable[[np.uint32], MemoryNetwork]:
+    """Return what makes the networks of a config, in one program, which is shared by all seeds."""
+    return jax.jit(config._make_network, compiler_options=compiling.once())
 
 
 def from_dict(content: Any) -> Config[Any]:

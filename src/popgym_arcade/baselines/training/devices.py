@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from popgym_arcade import room
 from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Shard
-from popgym_arcade.baselines.training import run
+from popgym_arcade.baselines.training import compiling, run
 
 _AXIS = "devices"
 L = TypeVar("L", bound=tuple)
@@ -54,14 +54,14 @@ class Layout:
             function = jax.shard_map(
                 function, mesh=self.mesh, in_specs=PartitionSpec(), out_specs=out_specs, check_vma=False
             )
-        return jax.jit(function)
+        return jax.jit(function, compiler_options=compiling.once())
 
     def update(self, function: Callable[..., tuple[L, Any]], learner: type[L]) -> Callable[..., tuple[L, Any]]:
         """Compile (learner, keys) -> (learner, metrics); the learner that goes in is used up."""
         if self.count > 1:
             specs = (_specs(learner), PartitionSpec())
             function = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=specs, check_vma=False)
-        return jax.jit(function, donate_argnums=0)
+        return jax.jit(function, donate_argnums=0, compiler_options=compiling.often())
 
     def spread(self, learner: L) -> L:
         """Put a learner whose arrays are whole, on the host, onto the devices."""

@@ -103,8 +103,7 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[MemoryNetwor
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: has its training ended? train --resume {folder} goes on with it")
     _check_sum(path)
-    # Of the network that the file fills the shapes are enough: its first weights would take seconds to draw.
-    shapes = eqx.filter_eval_shape(config.make_network, seed)
+    shapes = config.network_shapes()
     try:
         model = eqx.tree_deserialise_leaves(path, shapes)
     except Exception as error:  # equinox and NumPy raise whatever they meet in a damaged file

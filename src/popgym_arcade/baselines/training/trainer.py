@@ -176,7 +176,7 @@ class _Training:
     def _prepare(self) -> None:
         # Shapes alone: what does not fit is refused before it is made.
         self._check_layers()
-        shapes = eqx.filter_eval_shape(self.config.make_network, self.config.seed)
+        shapes = self.config.network_shapes()
         self.algorithm.check(shapes, self.layout.shard)
         params, self.structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
 
@@ -204,7 +204,7 @@ class _Training:
         if self.config.layers in few:
             return
         configs = [dataclasses.replace(self.config, layers=layers) for layers in few]
-        one, two = (byte_count(eqx.filter_eval_shape(config.make_network, config.seed)) for config in configs)
+        one, two = (byte_count(config.network_shapes()) for config in configs)
         room.check("the network", one + (self.config.layers - 1) * (two - one))
         if self.config.layers > _MOST_LAYERS:
             raise ValueError(f"layers must be at most {_MOST_LAYERS}, as each is compiled, got {self.config.layers}")
@@ -223,7 +223,7 @@ class _Training:
         params = [eqx.filter(self.config.make_network(seed), eqx.is_inexact_array) for seed in self.config.seeds]
         for number, seeds in enumerate(self.groups):
             place = number * self.at_once
-            together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params[place : place + len(seeds)])
+            together = jax.tree.map(lambda *leaves: np.stack(leaves), *params[place : place + len(seeds)])
             self.learners.append(self._init(together, _keys(seeds)))
         self.save()
 
