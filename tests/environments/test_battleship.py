@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from popgym_arcade import sampling
 from popgym_arcade.environments import battleship
 from popgym_arcade.environments.battleship import BattleShip
 from popgym_arcade.testing import Decoder, Resampler
@@ -141,7 +142,9 @@ def test_first_ship() -> None:
     """All 80 placements of the longest ship on the empty board are equally likely."""
     env = BattleShip()
     words = jax.random.bits(jax.random.key(4), (40_000,))
-    ships = np.asarray(jax.jit(jax.vmap(lambda word: env._place(word, jnp.ones((8, 8), bool), 4)))(words))
+    sea = jnp.full(8, 255, jnp.uint32)
+    lay = jax.jit(jax.vmap(lambda word: sampling.unpack(env._lay((sea, 0 * sea), (word, jnp.int32(4)))[1], 8)))
+    ships = np.asarray(lay(words))
     placements = collections.Counter(ship.tobytes() for ship in ships)
     expected = set()
     for line in range(8):
