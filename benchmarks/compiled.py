@@ -8,19 +8,22 @@ them and prints, for each game and view:
 - drawing: the kernels that write more than a twentieth of the frames.
 - frames written: the bytes that all kernels write, in units of the frames.
 - temporaries: memory beside arguments and results, in units of the frames.
-- NVIDIA: machine instructions (SASS) per byte of the frames in the kernels that draw, and the bound that follows for
+- NVIDIA: machine instructions (SASS) per byte of the frames in the kernels that draw, those that are executed, where a
+  kernel branches by the place of a pixel, and the bound that follows for
   drawing: a GPU issues 128 instructions a cycle on each multiprocessor, and fills its memory at some 5/8 of its bandwidth.
 - TPU: the compiler's own estimate of cycles, per frame.
 
 It needs a virtual environment with the compiler, some 6 GB for NVIDIA and 1 GB for TPU:
 
-    python3 -m venv /tmp/cuda && /tmp/cuda/bin/pip install "jax[cuda12]" nvidia-cuda-nvdisasm -e .
-    python3 -m venv /tmp/tpu && /tmp/tpu/bin/pip install "jax[tpu]" -e .
+    python3 -m venv .venv-cuda && .venv-cuda/bin/pip install "jax[cuda12]" nvidia-cuda-nvdisasm -e .
+    python3 -m venv .venv-tpu && .venv-tpu/bin/pip install "jax[tpu]" -e .
 
-    /tmp/cuda/bin/python benchmarks/compiled.py --target h200 [ENV_ID ...]
-    /tmp/tpu/bin/python benchmarks/compiled.py --target v5e [ENV_ID ...]
+    .venv-cuda/bin/python benchmarks/compiled.py --target h200 [ENV_ID ...]
+    .venv-tpu/bin/python benchmarks/compiled.py --target v5e [ENV_ID ...]
 
-Without ENV_ID it takes all Easy games. The figures are written to `benchmarks/results/compiled-TARGET.json`.
+Without ENV_ID it takes all Easy games. With `--rollout STEPS` it compiles a scan that stacks the frames of so many steps:
+XLA fills the stack with zeros first, draws, and copies what is drawn into it. The figures are written to
+`benchmarks/results/compiled-TARGET.json`.
 """
 
 import argparse
