@@ -135,6 +135,7 @@ class Screen:
     Attributes:
         background: what never changes, uint8[obs_size, obs_size, 3]. Games paint on it before they first render.
         top, left, height, width: the play field, in pixels.
+        grids: its grids, in the order in which they were laid out.
     """
 
     def __init__(self, obs_size: int, title: str) -> None:
@@ -146,7 +147,7 @@ class Screen:
         self.top, self.left = bar, self.edge
         self.height, self.width = obs_size - 2 * bar, obs_size - 2 * self.edge
         self._margin = margin
-        self._grids: list[Grid] = []
+        self.grids: list[Grid] = []
 
         self.background = shapes.tile(obs_size, obs_size, palette.NIGHT)
         self.background[bar : obs_size - bar] = palette.EDGE
@@ -174,7 +175,7 @@ class Screen:
         grid = Grid(top, left, rows, cols, np.stack(glyphs), len(glyphs) if fillable is None else fillable)
         height, width = grid.cell
         self.background[top : top + rows * height, left : left + cols * width] = np.tile(glyphs[0], (rows, cols, 1))
-        self._grids.append(grid)
+        self.grids.append(grid)
         return grid
 
     def board(self, side: int, glyphs_of: Callable[[int], Sequence[np.ndarray]], fillable: int | None = None) -> Grid:
@@ -267,9 +268,9 @@ class Screen:
     def _multiply(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
         """Make a row of cells by a product of matrices: TPUs are good at that, and slow to look up."""
         frame = jnp.asarray(self.background)
-        for grid in self._grids:
+        for grid in self.grids:
             glyphs = jnp.asarray(grid.glyphs)
-            for row, ids in enumerate(_ids(grid, layers)):
+            for row, ids in enumerate(shown(grid, layers)):
                 frame = _overlay(frame, _product(ids, glyphs), grid.top + row * grid.cell[0], grid.left)
         for patch in patches:
             frame = _overlay(frame, patch.image, patch.top, patch.left)
@@ -318,9 +319,9 @@ class Screen:
         slot = np.zeros((self.obs_size, self.obs_size), np.uint32)
         texel = np.arange(self.obs_size**2, dtype=np.uint32).reshape(slot.shape)
         colours, used, first_cell = [self.background.reshape(-1, 3)], self.obs_size**2, 1
-        for grid in self._grids:
+        for grid in self.grids:
             height, width = grid.cell
-            ids = _ids(grid, layers)
+            ids = shown(grid, layers)
             begins.append((used + ids * (height * width)).astype(jnp.uint32).reshape(-1))
             cells = np.arange(first_cell, first_cell + grid.rows * grid.cols, dtype=np.uint32).reshape(grid.rows, grid.cols)
             box = np.s_[grid.top : grid.top + grid.rows * height, grid.left : grid.left + grid.cols * width]
@@ -331,7 +332,7 @@ class Screen:
         return take(pack(np.concatenate(colours)), take(jnp.concatenate(begins), slot[:, cols]) + texel[:, cols])
 
 
-def _ids(grid: Grid, layers: Sequence[Fill | Stamp]) -> jax.Array:
+def shown(grid: Grid, layers: Sequence[Fill | Stamp]) -> jax.Array:
     """Return the glyph that each cell of a grid shows, int32[rows, cols]."""
     ids = jnp.zeros((grid.rows, grid.cols), jnp.int32)
     for layer in layers:
