@@ -10,140 +10,21 @@ nobody needs the array as it was.
 import base64
 import contextlib
 import inspect
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
 
 from popgym_arcade.web import primitives
+from popgym_arcade.web.program import Atom, Equation, Program, array_of, flatten, is_complex
 from popgym_arcade.web.values import ARRAYS, Index, UnsupportedError, Value, constant, literal, stored
 
-_INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
-_INLINED |= {"checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
-_SAME = {"optimization_barrier", "copy", "copy_p", "stop_gradient"}
 
-
-class Array(NamedTuple):
-    """The type of an array, or of a number."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-
-Atom = int | np.ndarray
-"""The number of a variable, or a constant."""
-
-
-class Equation(NamedTuple):
-    """An equation of a flat list."""
-
-    name: str
-    """That of its primitive."""
-    params: dict[str, Any]
-    inputs: list[Atom]
-    outputs: list[int]
-    arrays: list[Array]
-    """The types of the outputs."""
-    given: list[Array]
-    """The types of the inputs."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the first output."""
-        return self.arrays[0].dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the first output."""
-        return self.arrays[0].shape
-
-
-class Program(NamedTuple):
-    """A jaxpr without calls, and without equations that nobody needs."""
-
-    inputs: list[int]
-    equations: list[Equation]
-    outputs: list[Atom]
-
-
-def flatten(closed: Any) -> Program:
-    """Put the equations of a jaxpr, and of all that it calls, into one list."""
-    equations: list[Equation] = []
-    count = 0
-
-    def fresh() -> int:
-        nonlocal count
-        count += 1
-        return count
-
-    def walk(jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Atom]) -> list[Atom]:
-        known: dict[Any, Atom] = dict(zip(jaxpr.constvars, map(np.asarray, constants), strict=True))
-        known |= dict(zip(jaxpr.invars, arguments, strict=True))
-
-        def read(atom: Any) -> Atom:
-            return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else known[atom]
-
-        for each in jaxpr.eqns:
-            name, params, inputs = each.primitive.name, each.params, [read(atom) for atom in each.invars]
-            if name in _SAME:
-                outputs: list[Atom] = inputs
-            elif name in _INLINED:
-                inner = params[_INLINED[name]]
-                outputs = walk(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
-            elif name == "platform_index":  # of what XLA's backends do in different ways, ours is the CPU's
-                outputs = [np.int32(next(i for i, found in enumerate(params["platforms"]) if found is None or "cpu" in found))]
-            elif name == "cond" and not isinstance(inputs[0], int):
-                chosen = params["branches"][int(np.clip(inputs[0], 0, len(params["branches"]) - 1))]
-                outputs = walk(chosen.jaxpr, chosen.consts, inputs[1:])
-            else:
-                outputs = [fresh() for _ in each.outvars]
-                arrays = [_array(variable.aval, name) for variable in each.outvars]
-                given = [_array(atom.aval, name) for atom in each.invars]
-                if _is_key(each.invars[0].aval if each.invars else None):
-                    params = _of_words(name, params, len(each.outvars[0].aval.shape))
-                equations.append(Equation(name, params, inputs, list(outputs), arrays, given))  # pyright: ignore
-            known |= dict(zip(each.outvars, outputs, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
-
-    inputs = [fresh() for _ in closed.jaxpr.invars]
-    outputs = walk(closed.jaxpr, closed.consts, inputs)
-    needed = {atom for atom in outputs if isinstance(atom, int)}
-    kept = []
-    for equation in reversed(equations):
-        if needed & set(equation.outputs):
-            needed |= {atom for atom in equation.inputs if isinstance(atom, int)}
-            kept.append(equation)
-    return Program(inputs, kept[::-1], outputs)
-
-
-def _is_key(aval: Any) -> bool:
-    return jax.dtypes.issubdtype(getattr(aval, "dtype", None), jax.dtypes.prng_key)
-
-
-def _of_words(name: str, params: dict[str, Any], axes: int) -> dict[str, Any]:
-    """Return the params of an equation of keys for one of their words, which are a last axis."""
-    if name.startswith("random_") or name in ("squeeze", "reshape"):
-        return params
-    if name == "slice":
-        limits, steps = (*params["limit_indices"], 2), (*(params["strides"] or [1] * axes), 1)
-        return {"start_indices": (*params["start_indices"], 0), "limit_indices": limits, "strides": steps}
-    if name == "broadcast_in_dim":
-        return params | {"broadcast_dimensions": (*params["broadcast_dimensions"], axes)}
-    raise UnsupportedError(f"{name} of keys; use it on what random functions made of them")
-
-
-def _array(aval: Any, name: str) -> Array:
-    if _is_key(aval):  # two words
-        if "fry" not in str(aval.dtype):
-            raise UnsupportedError(f"keys must be those of threefry2x32, not {aval.dtype}")
-        return Array(np.dtype(np.uint32), (*aval.shape, 2))
-    if aval.dtype not in ARRAYS:
-        raise UnsupportedError(f"{name} uses {aval.dtype}; JavaScript gets {', '.join(map(str, ARRAYS))}")
-    return Array(np.dtype(aval.dtype), tuple(aval.shape))
+_LONG = 512  # rounds of a loop that is worth a function of its own
 
 
 class Module:
@@ -160,6 +41,8 @@ class Module:
         self._names = Counter[str]()
         self._owned: set[str] = set()
         self._live: list[Value] = []
+        self._rounds: list[int] = []
+        """The rounds of the outermost loop that is being written, and of each loop in it."""
 
     def add(self, name: str, function: Callable[..., Any], *arguments: Any, doc: str = "") -> None:
         """Export a function.
@@ -184,16 +67,18 @@ class Module:
             self._lines, self._allocated, self._depth = [], [], 1
             paths = jax.tree_util.tree_leaves_with_path(tuple(arguments))
             for (path, _), variable in zip(paths, closed.jaxpr.invars, strict=True):
-                array = _array(variable.aval, name)
                 expression = names[path[0].idx] + "".join(_step(key) for key in path[1:])
-                if array.shape:
-                    given.append(stored(array.dtype, array.shape, self._let(expression)))
+                if is_complex(variable.aval):
+                    given += [self._argument(np.float32, variable.aval.shape, expression + part) for part in (".re", ".im")]
                 else:
-                    given.append(self.number(array.dtype, expression))
-            answers = self.block(program, given)
+                    given.append(self._argument(*array_of(variable.aval, expression), expression))
+            answers = iter([self._answer(value) for value in self.block(program, given)])
         except UnsupportedError as error:
             raise UnsupportedError(f"{name} cannot be exported: {error}") from None
-        leaves = [self._answer(value) for value in answers]
+        leaves = [
+            f"{{ re: {next(answers)}, im: {next(answers)} }}" if is_complex(leaf) else next(answers)
+            for leaf in jax.tree.leaves(shapes)
+        ]
         self.line(f"return {_literal_of(shapes, leaves)};")
         head = "".join(f"// {line}\n" for line in doc.splitlines())
         body = "\n".join([*self._allocated, f"{head}export function {name}({', '.join(names)}) {{", *self._lines, "}"])
@@ -231,20 +116,46 @@ class Module:
         self.line("}")
 
     @contextlib.contextmanager
-    def loops(self, shape: Sequence[int], head: str = "for (let {i} = 0; {i} < {n}; {i}++)") -> Iterator[list[Index]]:
+    def loops(self, shape: Sequence[int]) -> Iterator[list[Index]]:
         """Write what is written meanwhile into loops over all indices of a shape, the last one fastest."""
+        outer, self._rounds = self._rounds, [int(np.prod(shape))]
+        first = len(self._lines)
         with contextlib.ExitStack() as stack:
             index: list[Index] = []
             for length in shape:
                 index.append(0 if length == 1 else self.name("i"))
                 if length != 1:
-                    stack.enter_context(self.braces(head.format(i=index[-1], n=length)))
+                    stack.enter_context(self.braces(f"for (let {index[-1]} = 0; {index[-1]} < {length}; {index[-1]}++)"))
             yield index
+        rounds = int(np.prod(shape)) * max([1, *self._rounds[1:]])
+        self._rounds = outer
+        if outer:
+            outer.append(rounds)
+        elif rounds >= _LONG:
+            self._move_out(first)
+
+    def _move_out(self, first: int) -> None:
+        """Make a function of the lines from one on: engines compile a loop of many rounds sooner if it stands by itself."""
+        lines = self._lines[first:]
+        text = "\n".join(lines)
+        declared = set(re.findall(r"(?:const|let) (\w+)", text))
+        free = sorted(set(re.findall(r"\bv\d+\b", text)) - declared)
+        changed = [name for name in free if re.search(rf"^ *{name} \+?= ", text, re.MULTILINE)]
+        if len(changed) > 1:
+            return
+        name, arguments = self.name("loop"), ", ".join(free)
+        lines = [line[2 * self._depth - 2 :] for line in lines] + [f"  return {found};" for found in changed]
+        self._allocated.append("\n".join([f"function {name}({arguments}) {{", *lines, "}"]))
+        del self._lines[first:]
+        self.line("".join(f"{found} = " for found in changed) + f"{name}({arguments});")
 
     def name(self, prefix: str) -> str:
         """Return a name that is not taken."""
         self._names[prefix] += 1
         return f"{prefix}{self._names[prefix]}"
+
+    def _argument(self, dtype: Any, shape: Sequence[int], expression: str) -> Value:
+        return stored(dtype, shape, self._let(expression)) if shape else self.number(dtype, expression)
 
     def _let(self, expression: str, keyword: str = "const", prefix: str = "v") -> str:
         name = self.name(prefix)

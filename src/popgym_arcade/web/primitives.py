@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from popgym_arcade.web.program import Equation, flatten
 from popgym_arcade.web.values import Index, UnsupportedError, Value, constant, literal, plus, stored, times
 
 if TYPE_CHECKING:
-    from popgym_arcade.web.emitter import Equation, Module
+    from popgym_arcade.web.emitter import Module
 
 HELPERS = (
     *("bitcast", "count", "divide", "erfInv", "foldIn", "order", "paste", "power", "product", "randomBits"),
@@ -36,7 +37,7 @@ class Rule(NamedTuple):
 RULES: dict[str, Rule] = {}
 
 
-def rule(equation: "Equation") -> Rule:
+def rule(equation: Equation) -> Rule:
     """Return the rule of an equation.
 
     Raises:
@@ -47,7 +48,7 @@ def rule(equation: "Equation") -> Rule:
     return RULES[equation.name]
 
 
-def reads_once(equation: "Equation", value: Value) -> bool:
+def reads_once(equation: Equation, value: Value) -> bool:
     """Whether an equation reads each element of a value, its input, at most once."""
     is_spread = equation.name == "broadcast_in_dim" and np.prod(equation.shape) > value.size
     return rule(equation).reads_once and not is_spread
@@ -65,7 +66,7 @@ def _elementwise(*names: str) -> Callable[[Any], Any]:
     """Register a function (equation, *expressions of inputs) -> expression of the output."""
 
     def register(expression: Callable[..., str]) -> Any:
-        def write(module: "Module", equation: "Equation", *inputs: Value) -> Value:
+        def write(module: "Module", equation: Equation, *inputs: Value) -> Value:
             def at(index: Sequence[Index]) -> str:
                 return expression(equation, *(value.at(_within(index, value.shape)) for value in inputs))
 
@@ -119,40 +120,40 @@ _MATH = {
 
 
 @_elementwise(*_MATH)
-def _math(equation: "Equation", x: str) -> str:
+def _math(equation: Equation, x: str) -> str:
     return f"fround({_MATH[equation.name].format(x)})"
 
 
 @_elementwise("add", "add_any")
-def _add(equation: "Equation", x: str, y: str) -> str:
+def _add(equation: Equation, x: str, y: str) -> str:
     return _cast(equation.dtype, f"{x} + {y}")
 
 
 @_elementwise("sub")
-def _sub(equation: "Equation", x: str, y: str) -> str:
+def _sub(equation: Equation, x: str, y: str) -> str:
     return _cast(equation.dtype, f"{x} - {y}")
 
 
 @_elementwise("mul")
-def _mul(equation: "Equation", x: str, y: str) -> str:
+def _mul(equation: Equation, x: str, y: str) -> str:
     is_word = equation.dtype.itemsize == 4 and not _is_float(equation)
     return _cast(equation.dtype, f"imul({x}, {y})" if is_word else f"{x} * {y}")
 
 
 @_elementwise("square")
-def _square(equation: "Equation", x: str) -> str:
+def _square(equation: Equation, x: str) -> str:
     return _mul(equation, x, x)
 
 
 @_elementwise("div")
-def _div(equation: "Equation", x: str, y: str) -> str:
+def _div(equation: Equation, x: str, y: str) -> str:
     if _is_float(equation):
         return f"fround({x} / {y})"
     return _cast(equation.dtype, f"{x} / {y}" if _is_divisor(y) else f"divide({x}, {y})")
 
 
 @_elementwise("rem")
-def _rem(equation: "Equation", x: str, y: str) -> str:
+def _rem(equation: Equation, x: str, y: str) -> str:
     if _is_float(equation):
         return f"fround({x} % {y})"
     return _cast(equation.dtype, f"{x} % {y}" if _is_divisor(y) else f"remainder({x}, {y})")
@@ -163,42 +164,42 @@ def _is_divisor(text: str) -> bool:
 
 
 @_elementwise("neg")
-def _neg(equation: "Equation", x: str) -> str:
+def _neg(equation: Equation, x: str) -> str:
     return _cast(equation.dtype, f"-{x}")
 
 
 @_elementwise("abs")
-def _abs(equation: "Equation", x: str) -> str:
+def _abs(equation: Equation, x: str) -> str:
     return _cast(equation.dtype, f"abs({x})")
 
 
 @_elementwise("sign")
-def _sign(equation: "Equation", x: str) -> str:
+def _sign(equation: Equation, x: str) -> str:
     return f"Math.sign({x})"
 
 
 @_elementwise("max")
-def _max(equation: "Equation", x: str, y: str) -> str:
+def _max(equation: Equation, x: str, y: str) -> str:
     return f"max({x}, {y})"
 
 
 @_elementwise("min")
-def _min(equation: "Equation", x: str, y: str) -> str:
+def _min(equation: Equation, x: str, y: str) -> str:
     return f"min({x}, {y})"
 
 
 @_elementwise("clamp")
-def _clamp(equation: "Equation", low: str, x: str, high: str) -> str:
+def _clamp(equation: Equation, low: str, x: str, high: str) -> str:
     return f"min(max({low}, {x}), {high})"
 
 
 @_elementwise("integer_pow")
-def _integer_pow(equation: "Equation", x: str) -> str:
+def _integer_pow(equation: Equation, x: str) -> str:
     return _cast(equation.dtype, f"power({x}, {equation.params['y']}, {'product' if _is_float(equation) else 'imul'})")
 
 
 @_elementwise("round")
-def _round(equation: "Equation", x: str) -> str:
+def _round(equation: Equation, x: str) -> str:
     return f"{'roundEven' if int(equation.params['rounding_method']) == 1 else 'roundAway'}({x})"
 
 
@@ -206,41 +207,41 @@ def _round(equation: "Equation", x: str) -> str:
 
 
 @_elementwise("and")
-def _and(equation: "Equation", x: str, y: str) -> str:
+def _and(equation: Equation, x: str, y: str) -> str:
     return _cast(equation.dtype, f"({x} & {y})") if equation.dtype == np.uint32 else f"({x} & {y})"
 
 
 @_elementwise("or")
-def _or(equation: "Equation", x: str, y: str) -> str:
+def _or(equation: Equation, x: str, y: str) -> str:
     return _cast(equation.dtype, f"({x} | {y})") if equation.dtype == np.uint32 else f"({x} | {y})"
 
 
 @_elementwise("xor")
-def _xor(equation: "Equation", x: str, y: str) -> str:
+def _xor(equation: Equation, x: str, y: str) -> str:
     return _cast(equation.dtype, f"({x} ^ {y})") if equation.dtype == np.uint32 else f"({x} ^ {y})"
 
 
 @_elementwise("not")
-def _not(equation: "Equation", x: str) -> str:
+def _not(equation: Equation, x: str) -> str:
     return f"(!{x})" if equation.dtype == bool else _cast(equation.dtype, f"~{x}")
 
 
 @_elementwise("shift_left")
-def _shift_left(equation: "Equation", x: str, y: str) -> str:
+def _shift_left(equation: Equation, x: str, y: str) -> str:
     bits = equation.dtype.itemsize * 8
     shifted = f"({x} << {y})" if _is_below(y, bits) else f"({y} >>> 0 < {bits} ? {x} << {y} : 0)"
     return _cast(equation.dtype, shifted)
 
 
 @_elementwise("shift_right_logical")
-def _shift_right_logical(equation: "Equation", x: str, y: str) -> str:
+def _shift_right_logical(equation: Equation, x: str, y: str) -> str:
     bits = equation.dtype.itemsize * 8
     unsigned = x if bits == 32 else f"({x} & {(1 << bits) - 1})"
     return _cast(equation.dtype, f"({unsigned} >>> {y})" if _is_below(y, bits) else f"({y} >>> 0 < {bits} ? {unsigned} >>> {y} : 0)")
 
 
 @_elementwise("shift_right_arithmetic")
-def _shift_right_arithmetic(equation: "Equation", x: str, y: str) -> str:
+def _shift_right_arithmetic(equation: Equation, x: str, y: str) -> str:
     bits = equation.dtype.itemsize * 8
     signed = _CASTS[f"int{bits}"].format(x)
     return _cast(equation.dtype, f"(({signed}) >> ({y} >>> 0 < {bits} ? {y} : {bits - 1}))")
@@ -251,7 +252,7 @@ def _is_below(text: str, bits: int) -> bool:
 
 
 @_elementwise("population_count")
-def _population_count(equation: "Equation", x: str) -> str:
+def _population_count(equation: Equation, x: str) -> str:
     return f"count({x} & {(1 << 8 * equation.dtype.itemsize) - 1})"
 
 
@@ -259,17 +260,17 @@ _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": 
 
 
 @_elementwise(*_COMPARISONS)
-def _compare(equation: "Equation", x: str, y: str) -> str:
+def _compare(equation: Equation, x: str, y: str) -> str:
     return f"({x} {_COMPARISONS[equation.name]} {y})"
 
 
 @_elementwise("is_finite")
-def _is_finite(equation: "Equation", x: str) -> str:
+def _is_finite(equation: Equation, x: str) -> str:
     return f"Number.isFinite({x})"
 
 
 @_elementwise("select_n")
-def _select_n(equation: "Equation", which: str, *cases: str) -> str:
+def _select_n(equation: Equation, which: str, *cases: str) -> str:
     chosen = cases[-1]
     for number, case in reversed(list(enumerate(cases[:-1]))):
         test = f"!{which}" if equation.given[0].dtype == bool else f"{which} <= {number}"
@@ -278,7 +279,7 @@ def _select_n(equation: "Equation", which: str, *cases: str) -> str:
 
 
 @_elementwise("convert_element_type")
-def _convert(equation: "Equation", x: str) -> str:
+def _convert(equation: Equation, x: str) -> str:
     source, target = equation.given[0].dtype, equation.dtype
     if source == target:
         return x
@@ -295,7 +296,7 @@ def _convert(equation: "Equation", x: str) -> str:
 
 
 @_elementwise("bitcast_convert_type")
-def _bitcast(equation: "Equation", x: str) -> str:
+def _bitcast(equation: Equation, x: str) -> str:
     source, target = equation.given[0].dtype, equation.dtype
     if source.itemsize != target.itemsize:
         raise UnsupportedError(f"bitcast_convert_type from {source} to {target}: the sizes differ")
@@ -305,7 +306,7 @@ def _bitcast(equation: "Equation", x: str) -> str:
 
 
 @_elementwise("reduce_precision")
-def _reduce_precision(equation: "Equation", x: str) -> str:
+def _reduce_precision(equation: Equation, x: str) -> str:
     if (equation.params["exponent_bits"], equation.params["mantissa_bits"]) != (8, 23):
         raise UnsupportedError("reduce_precision has a rule for float32 alone")
     return x
@@ -315,7 +316,7 @@ def _reduce_precision(equation: "Equation", x: str) -> str:
 
 
 @_rule("broadcast_in_dim", reads_once=True)
-def _broadcast_in_dim(module: "Module", equation: "Equation", x: Value, *_: Value) -> Value:
+def _broadcast_in_dim(module: "Module", equation: Equation, x: Value, *_: Value) -> Value:
     if not x.shape:
         return constant(x.dtype, equation.shape, x.at(()))
     axes = {int(axis): number for number, axis in enumerate(equation.params["broadcast_dimensions"])}
@@ -326,14 +327,14 @@ def _broadcast_in_dim(module: "Module", equation: "Equation", x: Value, *_: Valu
 
 
 @_rule("squeeze", reads_once=True)
-def _squeeze(module: "Module", equation: "Equation", x: Value) -> Value:
+def _squeeze(module: "Module", equation: Equation, x: Value) -> Value:
     gone = {int(axis) for axis in equation.params["dimensions"]}
     steps = [(axis, 1) for axis in range(len(x.shape)) if axis not in gone]
     return _number_of(x.moved(equation.shape, [0] * len(x.shape), steps))
 
 
 @_rule("expand_dims", reads_once=True)
-def _expand_dims(module: "Module", equation: "Equation", x: Value) -> Value:
+def _expand_dims(module: "Module", equation: Equation, x: Value) -> Value:
     return _reshape(module, equation, x)
 
 
@@ -343,7 +344,7 @@ def _number_of(value: Value) -> Value:
 
 
 @_rule("reshape", reads_once=True)
-def _reshape(module: "Module", equation: "Equation", x: Value) -> Value:
+def _reshape(module: "Module", equation: Equation, x: Value) -> Value:
     if equation.params.get("dimensions") is not None:
         raise UnsupportedError("reshape with dimensions")
     kept = [axis for axis, length in enumerate(x.shape) if length != 1]
@@ -362,32 +363,32 @@ def _reshape(module: "Module", equation: "Equation", x: Value) -> Value:
 
 
 @_rule("transpose", reads_once=True)
-def _transpose(module: "Module", equation: "Equation", x: Value) -> Value:
+def _transpose(module: "Module", equation: Equation, x: Value) -> Value:
     return x.moved(equation.shape, [0] * len(x.shape), [(int(axis), 1) for axis in equation.params["permutation"]])
 
 
 @_rule("rev", reads_once=True)
-def _rev(module: "Module", equation: "Equation", x: Value) -> Value:
+def _rev(module: "Module", equation: Equation, x: Value) -> Value:
     turned = set(equation.params["dimensions"])
     offsets = [length - 1 if axis in turned else 0 for axis, length in enumerate(x.shape)]
     return x.moved(x.shape, offsets, [(axis, -1 if axis in turned else 1) for axis in range(len(x.shape))])
 
 
 @_rule("slice", reads_once=True)
-def _slice(module: "Module", equation: "Equation", x: Value) -> Value:
+def _slice(module: "Module", equation: Equation, x: Value) -> Value:
     steps = equation.params["strides"] or [1] * len(x.shape)
     offsets = [int(start) for start in equation.params["start_indices"]]
     return x.moved(equation.shape, offsets, [(axis, int(step)) for axis, step in enumerate(steps)])
 
 
 @_rule("dynamic_slice", reads_once=True)
-def _dynamic_slice(module: "Module", equation: "Equation", x: Value, *starts: Value) -> Value:
+def _dynamic_slice(module: "Module", equation: Equation, x: Value, *starts: Value) -> Value:
     offsets = [_start(module, *each) for each in zip(starts, x.shape, equation.shape, strict=True)]
     return x.moved(equation.shape, offsets, [(axis, 1) for axis in range(len(x.shape))])
 
 
 @_rule("dynamic_update_slice", reads_once=True)
-def _dynamic_update_slice(module: "Module", equation: "Equation", x: Value, update: Value, *starts: Value) -> Value:
+def _dynamic_update_slice(module: "Module", equation: Equation, x: Value, update: Value, *starts: Value) -> Value:
     if x.reads & update.reads:
         update = module.store(update)
     offsets = [_start(module, *each) for each in zip(starts, x.shape, update.shape, strict=True)]
@@ -407,7 +408,7 @@ def _start(module: "Module", start: Value, length: int, window: int) -> Index:
 
 
 @_rule("split", reads_once=True)
-def _split(module: "Module", equation: "Equation", x: Value) -> list[Value]:
+def _split(module: "Module", equation: Equation, x: Value) -> list[Value]:
     x = module.store(x)
     axis, first, parts = equation.params["axis"], 0, []
     for array in equation.arrays:
@@ -418,7 +419,7 @@ def _split(module: "Module", equation: "Equation", x: Value) -> list[Value]:
 
 
 @_rule("concatenate", reads_once=True)
-def _concatenate(module: "Module", equation: "Equation", *parts: Value) -> Value:
+def _concatenate(module: "Module", equation: Equation, *parts: Value) -> Value:
     axis, first = equation.params["dimension"], 0
     target = module.buffer(equation.dtype, equation.shape)
     for part in parts:
@@ -429,7 +430,7 @@ def _concatenate(module: "Module", equation: "Equation", *parts: Value) -> Value
 
 
 @_rule("stack", reads_once=True)
-def _stack(module: "Module", equation: "Equation", *parts: Value) -> Value:
+def _stack(module: "Module", equation: Equation, *parts: Value) -> Value:
     axis = equation.params["axis"]
     target = module.buffer(equation.dtype, equation.shape)
     rest = [number for number in range(len(equation.shape)) if number != axis]
@@ -440,7 +441,7 @@ def _stack(module: "Module", equation: "Equation", *parts: Value) -> Value:
 
 
 @_rule("pad")
-def _pad(module: "Module", equation: "Equation", x: Value, padding: Value) -> Value:
+def _pad(module: "Module", equation: Equation, x: Value, padding: Value) -> Value:
     target = module.copy(constant(x.dtype, equation.shape, padding.at(())))
     with module.loops(x.shape) as index:
         places, tests = [], []
@@ -458,7 +459,7 @@ def _pad(module: "Module", equation: "Equation", x: Value, padding: Value) -> Va
 
 
 @_rule("iota")
-def _iota(module: "Module", equation: "Equation", *_: Value) -> Value:
+def _iota(module: "Module", equation: Equation, *_: Value) -> Value:
     axis = equation.params["dimension"]
     return Value(equation.dtype, equation.shape, lambda index: _bracketed(index[axis]), is_cheap=True)
 
@@ -469,7 +470,7 @@ def _bracketed(index: Index) -> str:
 
 
 @_rule("gather")
-def _gather(module: "Module", equation: "Equation", x: Value, starts: Value) -> Value:
+def _gather(module: "Module", equation: Equation, x: Value, starts: Value) -> Value:
     numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
     window = [axis for axis in range(len(x.shape)) if axis not in _missing(numbers)]
     mode = str(equation.params["mode"]).upper()
@@ -519,7 +520,7 @@ def _window_start(
 
 
 @_rule("scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "scatter-min", "scatter_min", "scatter-max", "scatter_max")
-def _scatter(module: "Module", equation: "Equation", x: Value, starts: Value, updates: Value) -> Value:
+def _scatter(module: "Module", equation: Equation, x: Value, starts: Value, updates: Value) -> Value:
     numbers = equation.params["dimension_numbers"]
     clamps = "CLIP" in str(equation.params["mode"]).upper()
     window = [axis for axis in range(len(x.shape)) if axis not in _missing(numbers)]
@@ -540,7 +541,7 @@ def _scatter(module: "Module", equation: "Equation", x: Value, starts: Value, up
 
 
 @_rule("sort")
-def _sort(module: "Module", equation: "Equation", *arrays: Value) -> list[Value]:
+def _sort(module: "Module", equation: Equation, *arrays: Value) -> list[Value]:
     axis, keys = equation.params["dimension"], equation.params["num_keys"]
     targets = [module.buffer(array.dtype, array.shape) for array in arrays]
     shape = arrays[0].shape
@@ -582,7 +583,7 @@ _REDUCTIONS: dict[str, tuple[Callable[[Any], str], Callable[..., str]]] = {
 
 
 @_rule(*_REDUCTIONS, reads_once=True)
-def _reduce(module: "Module", equation: "Equation", x: Value, *_: Value) -> Value:
+def _reduce(module: "Module", equation: Equation, x: Value, *_: Value) -> Value:
     begin, join = _REDUCTIONS[equation.name]
     axes = equation.params["axes"]
 
@@ -596,7 +597,7 @@ def _reduce(module: "Module", equation: "Equation", x: Value, *_: Value) -> Valu
 
 
 @_rule("argmax", "argmin", reads_once=True)
-def _arg(module: "Module", equation: "Equation", x: Value) -> Value:
+def _arg(module: "Module", equation: Equation, x: Value) -> Value:
     [axis] = equation.params["axes"]
     sign = ">" if equation.name == "argmax" else "<"
 
@@ -615,7 +616,7 @@ def _arg(module: "Module", equation: "Equation", x: Value) -> Value:
     return _each(module, equation, body)
 
 
-def _each(module: "Module", equation: "Equation", body: Callable[[Sequence[Index]], str]) -> Value:
+def _each(module: "Module", equation: Equation, body: Callable[[Sequence[Index]], str]) -> Value:
     """Compute each element of the output by lines of its own."""
     if not equation.shape:
         return constant(equation.dtype, (), body(()))
@@ -648,7 +649,7 @@ _RUNNING = {"cumsum": ("reduce_sum"), "cumprod": "reduce_prod", "cummax": "reduc
 
 
 @_rule(*_RUNNING, reads_once=True)
-def _running(module: "Module", equation: "Equation", x: Value) -> Value:
+def _running(module: "Module", equation: Equation, x: Value) -> Value:
     begin, join = _REDUCTIONS[_RUNNING[equation.name]]
     axis, turned = equation.params["axis"], equation.params["reverse"]
     target = module.buffer(equation.dtype, equation.shape)
@@ -662,7 +663,7 @@ def _running(module: "Module", equation: "Equation", x: Value) -> Value:
 
 
 @_rule("dot_general")
-def _dot_general(module: "Module", equation: "Equation", x: Value, y: Value) -> Value:
+def _dot_general(module: "Module", equation: Equation, x: Value, y: Value) -> Value:
     (x_summed, y_summed), (x_batch, y_batch) = equation.params["dimension_numbers"]
     x_free = [axis for axis in range(len(x.shape)) if axis not in (*x_summed, *x_batch)]
     y_free = [axis for axis in range(len(y.shape)) if axis not in (*y_summed, *y_batch)]
@@ -690,12 +691,12 @@ def _dot_general(module: "Module", equation: "Equation", x: Value, y: Value) -> 
 
 
 @_rule("random_wrap", "random_unwrap", reads_once=True)
-def _same(module: "Module", equation: "Equation", key: Value) -> Value:
+def _same(module: "Module", equation: Equation, key: Value) -> Value:
     return key
 
 
 @_rule("random_split")
-def _random_split(module: "Module", equation: "Equation", key: Value) -> Value:
+def _random_split(module: "Module", equation: Equation, key: Value) -> Value:
     _check_one_key(equation)
     target = module.buffer(np.uint32, equation.shape)
     module.line(f"split({_words(key)}, {_name(target)});")
@@ -703,7 +704,7 @@ def _random_split(module: "Module", equation: "Equation", key: Value) -> Value:
 
 
 @_rule("random_bits")
-def _random_bits(module: "Module", equation: "Equation", key: Value) -> Value:
+def _random_bits(module: "Module", equation: Equation, key: Value) -> Value:
     _check_one_key(equation)
     target = module.buffer(equation.dtype, equation.shape or (1,))
     module.line(f"randomBits({_words(key)}, {_name(target)});")
@@ -711,14 +712,14 @@ def _random_bits(module: "Module", equation: "Equation", key: Value) -> Value:
 
 
 @_rule("random_fold_in")
-def _random_fold_in(module: "Module", equation: "Equation", key: Value, number: Value) -> Value:
+def _random_fold_in(module: "Module", equation: Equation, key: Value, number: Value) -> Value:
     _check_one_key(equation)
     target = module.buffer(np.uint32, (2,))
     module.line(f"foldIn({_words(key)}, {number.at(())}, {_name(target)});")
     return target
 
 
-def _check_one_key(equation: "Equation") -> None:
+def _check_one_key(equation: Equation) -> None:
     if equation.given[0].shape != (2,):
         raise UnsupportedError(f"{equation.name} of several keys at once")
 
@@ -736,7 +737,7 @@ def _name(value: Value) -> str:
 
 
 @_rule("cond")
-def _cond(module: "Module", equation: "Equation", which: Value, *inputs: Value) -> list[Value]:
+def _cond(module: "Module", equation: Equation, which: Value, *inputs: Value) -> list[Value]:
     targets = [_variable(module, array) for array in equation.arrays]
     with module.braces(f"switch ({'+' if equation.given[0].dtype == bool else ''}{which.at(())})"):
         branches = equation.params["branches"]
@@ -752,7 +753,7 @@ def _cond(module: "Module", equation: "Equation", which: Value, *inputs: Value) 
 
 
 @_rule("while")
-def _while(module: "Module", equation: "Equation", *inputs: Value) -> list[Value]:
+def _while(module: "Module", equation: Equation, *inputs: Value) -> list[Value]:
     first, second = equation.params["cond_nconsts"], equation.params["body_nconsts"]
     of_test, of_body, carry = inputs[:first], inputs[first : first + second], inputs[first + second :]
     carry = _carried(module, carry)
@@ -764,7 +765,7 @@ def _while(module: "Module", equation: "Equation", *inputs: Value) -> list[Value
 
 
 @_rule("scan")
-def _scan(module: "Module", equation: "Equation", *inputs: Value) -> list[Value]:
+def _scan(module: "Module", equation: Equation, *inputs: Value) -> list[Value]:
     params = equation.params
     consts, carries = params["num_consts"], params["num_carry"]
     carry = _carried(module, inputs[consts : consts + carries])
@@ -785,8 +786,6 @@ def _row(value: Value, at: Index) -> Value:
 
 
 def _block(module: "Module", closed: Any, inputs: Sequence[Value]) -> list[Value]:
-    from popgym_arcade.web.emitter import flatten  # which imports this table
-
     return module.block(flatten(closed), inputs)
 
 
