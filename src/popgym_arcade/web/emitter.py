@@ -91,14 +91,17 @@ class Module:
     def source(self, about: str = "") -> str:
         """Return the text of the module."""
         helpers = ", ".join(primitives.HELPERS)
+        body = "\n\n".join(self._parts)
+        used = [name for name in primitives.HELPERS if re.search(rf"\b{name}\b", body)] + ["unpack"] * bool(self._stored)
         head = [f"// {about}"] if about else []
-        head += [f'import {{ unpack, {helpers} }} from "{self._runtime}";', primitives.MATHS]
+        head.append(f'import {{ {", ".join(used)} }} from "{self._runtime}";')
+        head.append("const { abs, fround, imul, max, min } = Math;")
         if self._stored:
             kinds = ", ".join(f"[{ARRAYS[array.dtype]}, {array.size}]" for array in self._stored)
             packed = zlib.compress(b"".join(array.tobytes() for array in self._stored), 9)
             head.append(f"const [{', '.join(f'c{n}' for n in range(len(self._stored)))}] = await unpack(")
             head.append(f'  [{kinds}],\n  "{base64.b64encode(packed).decode()}",\n);')
-        return "\n".join(head) + "\n\n" + "\n\n".join(self._parts) + "\n"
+        return "\n".join([*head, "", body, ""])
 
     # What rules write with.
 

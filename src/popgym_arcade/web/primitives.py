@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from popgym_arcade.web.emitter import Module
 
 HELPERS = (
-    *("bitcast", "count", "divide", "erfInv", "foldIn", "order", "paste", "power", "product", "randomBits"),
-    *("remainder", "roundAway", "roundEven", "split", "whole"),
+    *("count", "divide", "erfInv", "foldIn", "order", "paste", "power", "product", "randomBits", "remainder", "roundAway"),
+    *("roundEven", "split", "toBits", "toFloat", "whole"),
 )
-"""What the table uses of runtime.js, and what modules import from there."""
-MATHS = "const { abs, fround, imul, max, min } = Math;"
+"""The functions of runtime.js that rules use."""
 _CASTS = {"int8": "{} << 24 >> 24", "int16": "{} << 16 >> 16", "int32": "{} | 0"}
 _CASTS |= {"uint8": "{} & 255", "uint16": "{} & 65535", "uint32": "{} >>> 0"}
 
@@ -301,8 +300,8 @@ def _bitcast(equation: Equation, x: str) -> str:
     if source.itemsize != target.itemsize:
         raise UnsupportedError(f"bitcast_convert_type from {source} to {target}: the sizes differ")
     if source == np.float32:
-        return _cast(target, f"bitcast.toBits({x})")
-    return f"bitcast.toFloat({x})" if target == np.float32 else _cast(target, x)
+        return _cast(target, f"toBits({x})")
+    return f"toFloat({x})" if target == np.float32 else _cast(target, x)
 
 
 @_elementwise("reduce_precision")

@@ -103,16 +103,14 @@ export const order = (x, y) => (x < y ? -1 : x > y ? 1 : (x !== x) - (y !== y));
 
 const float = new Float32Array(1);
 const bits = new Uint32Array(float.buffer);
-export const bitcast = {
-  toBits(x) {
-    float[0] = x;
-    return bits[0];
-  },
-  toFloat(x) {
-    bits[0] = x;
-    return float[0];
-  },
-};
+export function toBits(x) {
+  float[0] = x;
+  return bits[0];
+}
+export function toFloat(x) {
+  bits[0] = x;
+  return float[0];
+}
 
 // The inverse of the error function, in float32 (M. Giles, "Approximating the erfinv function", 2010).
 const CENTRAL = [2.81022636e-8, 3.43273939e-7, -3.5233877e-6, -4.39150654e-6, 0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941];
