@@ -31,7 +31,8 @@ class Module:
     """An ES module, function by function."""
 
     def __init__(self, runtime: str = "./runtime.js") -> None:
-        self._runtime = runtime
+        self.runtime = runtime
+        """Where the module finds runtime.js."""
         self._constants: dict[tuple[str, bytes], str] = {}
         self._stored: list[np.ndarray] = []
         self._parts: list[str] = []
@@ -94,7 +95,7 @@ class Module:
         body = "\n\n".join(self._parts)
         used = [name for name in primitives.HELPERS if re.search(rf"\b{name}\b", body)] + ["unpack"] * bool(self._stored)
         head = [f"// {about}"] if about else []
-        head.append(f'import {{ {", ".join(used)} }} from "{self._runtime}";')
+        head.append(f'import {{ {", ".join(used)} }} from "{self.runtime}";')
         head.append("const { abs, fround, imul, max, min } = Math;")
         if self._stored:
             kinds = ", ".join(f"[{ARRAYS[array.dtype]}, {array.size}]" for array in self._stored)

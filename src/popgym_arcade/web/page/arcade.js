@@ -298,10 +298,10 @@ class ArcadeGame extends HTMLElement {
       draw(figure.firstChild, rival.session.frame(view), `${rival.name}, score ${rival.session.state.score} %`);
       figure.lastChild.textContent = `${rival.name}: ${signed(rival.session.total)}${rival.session.end && ", at its end"}`;
     }
-    this.part("stage").classList.toggle("several", SHOWN[this.view].length + Boolean(rival) > 1);
+    this.part("stage").style.setProperty("--count", SHOWN[this.view].length + Boolean(rival));
     this.part("step").textContent = `${session.step} of ${about.clock}`;
     this.part("return").textContent = signed(session.total);
-    this.part("score").textContent = about.scale.mdp ? memoryScore(about, session.total, this.view).toFixed(2) : "unknown";
+    this.part("score").textContent = about.scale.mdp ? signed(memoryScore(about, session.total, this.view), 2) : "unknown";
     this.part("scale").innerHTML = about.scale.mdp ? scale(about.returns, session.total, rival) : "";
     this.showValues(this.player?.values);
     for (const [id, isOn] of [["toggleBoth", this.view === "both"], ["togglePause", this.isPaused && session.step > 0]]) {
@@ -401,7 +401,7 @@ const named = (kind, level) => ({ name: offered(level).find(([each]) => each ===
 
 const random = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(3)}`;
+const signed = (x, digits = 3) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
 
 function options(select, choices) {
   select.replaceChildren(...choices.map(([value, label]) => new Option(label, value)));
