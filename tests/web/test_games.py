@@ -1,6 +1,5 @@
 """The exported games replay the golden runs of all ids, in a real browser."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 import popgym_arcade
+from popgym_arcade.players import reference
 from popgym_arcade.web import export
 from popgym_arcade.web.emitter import Module
 from tests.environments.test_golden import FLOATS, FOLDER, STEPS
@@ -52,21 +52,36 @@ def keys() -> dict[str, Any]:
     return {"start": start.tolist(), "keys": each[:, 0].tolist(), "keysOfExperts": each[:, 2].tolist()}
 
 
+def fields_of(recorded: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix("state."): values for name, values in recorded.items() if name.startswith("state.")}
+
+
+def recorded_states(env: Any, recorded: dict[str, np.ndarray]) -> Any:
+    state = jax.eval_shape(env.reset, jax.random.key(0))[1]
+    return state.replace(**fields_of(recorded))
+
+
+def spelt_states(recorded: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The states of a run, for `enter`."""
+    fields = fields_of(recorded)
+    return [
+        {
+            name: {"dtype": values.dtype.name, "value": values[n].ravel().tolist() if values[n].shape else values[n].item()}
+            for name, values in fields.items()
+        }
+        for n in range(STEPS + 1)
+    ]
+
+
 @pytest.mark.parametrize("env_id", popgym_arcade.registered_envs)
 def test_golden_runs(env_id: str, keys: dict[str, Any], page: Any, text_of: Callable[[Module], str]) -> None:
     with np.load(FOLDER / f"{env_id}.npz") as file:
         recorded = dict(file)
-    fields = {name.removeprefix("state."): values for name, values in recorded.items() if name.startswith("state.")}
-    states = [
-        {name: {"dtype": values.dtype.name, "value": values[n].ravel().tolist() if values[n].shape else values[n].item()}
-         for name, values in fields.items()}
-        for n in range(STEPS + 1)
-    ]  # fmt: skip
     env, _ = popgym_arcade.make(env_id)
-    run = {**keys, "states": states, "actions": recorded["actions"].tolist()}
-    texts = [text_of(export.game(env)), text_of(export.players(env)[0])]
-    replayed = page.evaluate(REPLAY, [*texts, json.loads(json.dumps(run))])
-    for name, values in fields.items():
+    run = {**keys, "states": spelt_states(recorded), "actions": recorded["actions"].tolist()}
+    texts = [text_of(export.game(env)), text_of(export.players(env, views=())[0])]
+    replayed = page.evaluate(REPLAY, [*texts, run])
+    for name, values in fields_of(recorded).items():
         found = np.array([state[name] for state in replayed["states"]], float).reshape(values.shape)
         np.testing.assert_allclose(found, values.astype(float), rtol=0, atol=ROUNDING if name in FLOATS else 0, err_msg=name)
     for name in ("terminated", "truncated"):
@@ -76,3 +91,49 @@ def test_golden_runs(env_id: str, keys: dict[str, Any], page: Any, text_of: Call
     assert np.array_equal(replayed["frames"], recorded["frames"])
     is_experts = np.arange(STEPS) % 4 != 3  # the others are random
     assert np.array_equal(np.array(replayed["experts"])[is_experts], recorded["actions"][is_experts])
+
+
+REMEMBER = """
+async ([text, view, keys, states]) => {
+  const module = await load(text);
+  let memory = module["begin" + view]();
+  return states.map((state, n) => {
+    const looked = module["act" + view](Uint32Array.from(keys[n]), memory, enter(state));
+    memory = looked.memory;
+    return looked.action;
+  });
+}
+"""
+REMEMBERING = [env_id for env_id in popgym_arcade.registered_envs if not env_id.startswith(("BattleShip", "MineSweeper"))]
+QUICK = ("NavigatorEasy", "NoisyCartPoleEasy")
+
+
+@pytest.mark.parametrize(
+    "env_id", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in REMEMBERING]
+)
+def test_memory_players(env_id: str, keys: dict[str, Any], page: Any, text_of: Callable[[Module], str]) -> None:
+    """They do what they do in JAX, on the way of the golden run."""
+    with np.load(FOLDER / f"{env_id}.npz") as file:
+        recorded = dict(file)
+    env, params = popgym_arcade.make(env_id, partial_obs=True)
+    player = reference.memory_player(env, params)
+    states = recorded_states(env, recorded)
+
+    @jax.jit
+    def run(keys: Any) -> Any:
+        def act(memory: Any, inputs: Any) -> Any:
+            key, state = inputs
+            return player.act(key, memory, env.glimpse(state))
+
+        return jax.lax.scan(act, player.memory, (keys, jax.tree.map(lambda leaf: leaf[:-1], states)))[1]
+
+    known = np.asarray(run(np.array(keys["keys"], np.uint32)))
+    module, found = export.players(env, views=("pomdp",))
+    assert found == ["expert", "pomdp"]
+    actions = page.evaluate(REMEMBER, [text_of(module), "Pomdp", keys["keys"], spelt_states(recorded)[:-1]])
+    assert actions == known.tolist()
+
+
+def test_players_that_call_python_are_left_out() -> None:
+    env, _ = popgym_arcade.make("BattleShipEasy")
+    assert export.players(env)[1] == ["expert"]

@@ -81,6 +81,8 @@ def cases() -> dict[str, Case]:
             add(f"abs {kind}", lax.abs, x)
         add(f"clamp {kind}", lax.clamp, np.array(2, dtype), x, np.array(40, dtype))
         add(f"integer_pow {kind}", lambda x: lax.integer_pow(x, 3), x)
+        if np.dtype(dtype).itemsize == 2:
+            continue
         for reduction in (jnp.max, jnp.min, jnp.argmax, jnp.argmin, jnp.bitwise_xor.reduce, jnp.cumsum, jnp.cumprod):
             add(f"{getattr(reduction, '__name__', 'xor')} {kind}", functools.partial(reduction, axis=0), x.reshape(20, 3))
         add(f"sum {kind}", lambda x: jnp.sum(x, 1, dtype=x.dtype), x.reshape(20, 3))
@@ -90,7 +92,9 @@ def cases() -> dict[str, Case]:
         for other in (*INTEGERS, bool, np.float32):
             add(f"{kind} to {np.dtype(other).name}", lambda x, other=other: lax.convert_element_type(x, other), x)
             if other is not bool and np.dtype(other).itemsize == np.dtype(dtype).itemsize:
-                add(f"bits of {kind} as {np.dtype(other).name}", lambda x, other=other: lax.bitcast_convert_type(x, other), x)
+                add(
+                    f"bits of {kind} as {np.dtype(other).name}", lambda x, other=other: lax.bitcast_convert_type(x, other), x
+                )
 
     truths, others = numbers(bool, 40), numbers(bool, 40)
     for function in (lax.bitwise_and, lax.bitwise_or, lax.bitwise_xor, lax.eq, lax.lt, lax.max):
@@ -123,14 +127,19 @@ def cases() -> dict[str, Case]:
     for function in (lax.sqrt, lax.rsqrt, lax.log, lax.log1p):
         add(f"{function.__name__} float32", function, abs(x) + np.float32(0.01), digits=1e-6)
     add("reduce_precision", lambda x: lax.reduce_precision(x, 8, 23), x)
-    add("clamp float32", lax.clamp, np.float32(-1), x, np.float32(2.5))
+    add("clamp float32", lax.clamp, np.array(-1, np.float32), x, np.array(2.5, np.float32))
     for reduction in (jnp.max, jnp.min, jnp.argmax, jnp.argmin, lax.cummax, lax.cummin):
         add(f"{reduction.__name__} float32", functools.partial(reduction, axis=0), x.reshape(20, 4))
     add("argmax of nan", lambda x: jnp.argmax(x), special)
     add("sum float32", jnp.sum, units(6, 7), digits=1e-6)
     add("cumsum from the end", functools.partial(lax.cumsum, axis=1, reverse=True), numbers(np.int32, 5, 6))
     add("matrix product", jnp.matmul, units(5, 7), units(7, 4), digits=1e-5)
-    add("batched product", lambda x, y: jnp.einsum("bij,bkj->bik", x, y), numbers(np.int32, 3, 4, 5), numbers(np.int32, 3, 2, 5))
+    add(
+        "batched product",
+        lambda x, y: jnp.einsum("bij,bkj->bik", x, y),
+        numbers(np.int32, 3, 4, 5),
+        numbers(np.int32, 3, 2, 5),
+    )
     add("dot", jnp.dot, units(7), units(7), digits=1e-5)
 
     cube = numbers(np.int32, 4, 3, 5)
@@ -169,12 +178,23 @@ def cases() -> dict[str, Case]:
     for name in ("set", "add", "multiply", "min", "max"):
         operate = lambda x, at, y, name=name: getattr(x.at[at], name)(y)  # noqa: E731
         add(f"scatter {name}", operate, table, np.array([4, 0, 9, 2], np.int32), numbers(np.int32, 4, 4))
-    add("scatter clip", lambda x, at, y: x.at[at].set(y, mode="clip"), table, np.array([9], np.int32), numbers(np.int32, 1, 4))
+    add(
+        "scatter clip",
+        lambda x, at, y: x.at[at].set(y, mode="clip"),
+        table,
+        np.array([9], np.int32),
+        numbers(np.int32, 1, 4),
+    )
     add("scatter one", lambda x, row, col: x.at[row, col].add(5), table, np.asarray(np.int32(2)), np.asarray(np.int32(-1)))
     add("batched scatter", lambda x, at: jax.vmap(lambda row, i: row.at[i].set(7))(x, at), table, np.abs(indices(3, 6)))
     add("sort", lambda x: jnp.sort(x, axis=0), cube)
     add("argsort", lambda x: jnp.argsort(x), numbers(np.int8, 50) % 5)
-    add("sort by two", lambda x, y, z: lax.sort((x, y, z), num_keys=2), *(numbers(np.int8, 40) % 3 for _ in range(2)), floats(40))
+    add(
+        "sort by two",
+        lambda x, y, z: lax.sort((x, y, z), num_keys=2),
+        *(numbers(np.int8, 40) % 3 for _ in range(2)),
+        floats(40),
+    )
 
     key = np.array([2**32 - 5, 123456789], np.uint32)
     add("split key", lambda key: jax.random.key_data(jax.random.split(jax.random.wrap_key_data(key), 3)), key)
@@ -188,12 +208,11 @@ def cases() -> dict[str, Case]:
     add("random normal", lambda key: jax.random.normal(key, (200,)), key, digits=1e-6)
 
     add("cond", lambda x: lax.cond(x[0] < x[1], lambda: (x + 1, x[0]), lambda: (x * 2, x[1])), numbers(np.int32, 3))
+    branches = [lambda x: x + 1, lambda x: x * 3, lambda x: x - 2]
     for number in (-1, 0, 1, 2, 7):
-        branches = [lambda x: x + 1, lambda x: x * 3, lambda x: x - 2]
         add(f"switch {number}", lambda x, n: lax.switch(n, branches, x), numbers(np.int32, 3), np.asarray(np.int32(number)))
     add("while", collatz, np.asarray(np.int32(27)))
-    add("loop that exchanges", lambda x, y: lax.fori_loop(0, 3, lambda i, c: (c[1], c[0] + 1, c[3], c[2]), (x, y, x[0], y[1])),
-        numbers(np.int32, 3), numbers(np.int32, 3))  # fmt: skip
+    add("loop that exchanges", exchange, numbers(np.int32, 3), numbers(np.int32, 3))
     for reverse in (False, True):
         add(f"scan {reverse}", lambda x, y, reverse=reverse: lax.scan(fold, (y, x[0]), x, reverse=reverse),
             numbers(np.int32, 5, 3), numbers(np.int32, 4, 3))  # fmt: skip
@@ -220,8 +239,14 @@ def update_apart(x: Any, at: Any) -> Any:
     return after + before, later, again, after.T[0]
 
 
+def exchange(x: Any, y: Any) -> Any:
+    return lax.fori_loop(0, 3, lambda i, carry: (carry[1], carry[0] + 1, carry[3], carry[2]), (x, y, x[0], y[1]))
+
+
 def collatz(n: Any) -> Any:
-    return lax.while_loop(lambda c: c[0] != 1, lambda c: (jnp.where(c[0] % 2 == 0, c[0] // 2, 3 * c[0] + 1), c[1] + 1), (n, 0))
+    return lax.while_loop(
+        lambda c: c[0] != 1, lambda c: (jnp.where(c[0] % 2 == 0, c[0] // 2, 3 * c[0] + 1), c[1] + 1), (n, 0)
+    )
 
 
 def fold(carry: Any, row: Any) -> Any:
@@ -259,7 +284,7 @@ def test_each_rule_agrees_with_jax(page: Any, text_of: Callable[[Module], str]) 
     # All of JAX's answers by one program, which need not be quick.
     run = jax.jit(lambda inputs: {name: case.function(*inputs[name]) for name, case in tried.items()})
     inputs = {name: case.inputs for name, case in tried.items()}
-    known = run.lower(inputs).compile({"xla_backend_optimization_level": 0})(inputs)
+    known = run.lower(inputs).compile({"xla_backend_optimization_level": "0"})(inputs)
     wrong = {}
     for (name, case), answer in zip(tried.items(), answers, strict=True):
         if isinstance(answer, str) or answer[0] != answer[1] or not agree(known[name], answer[0], case.digits):
@@ -275,7 +300,9 @@ def agree(wanted: Any, got: Any, digits: float) -> bool:
         return len(wanted) == len(got) and all(agree(one, other, digits) for one, other in zip(wanted, got, strict=True))
     numbers_got = np.array([float(x) for x in np.ravel(got)])
     numbers_wanted = np.asarray(wanted).ravel().astype(float)
-    return len(numbers_got) == len(numbers_wanted) and np.allclose(numbers_got, numbers_wanted, digits, digits, equal_nan=True)
+    return len(numbers_got) == len(numbers_wanted) and np.allclose(
+        numbers_got, numbers_wanted, digits, digits, equal_nan=True
+    )
 
 
 def named(function: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -293,4 +320,4 @@ def test_each_rule_is_tried() -> None:
         for case in cases().values():
             module.add("f", named(case.function, len(case.inputs)), *case.inputs)
     spelt = {name.replace("scatter_", "scatter-") for name in primitives.RULES}
-    assert spelt - met <= {"add_any", "expand_dims", "stack", "split", "square"}, "rules that no case needs"
+    assert spelt - met <= {"add_any", "square", "stack", "split"}, "rules that no case needs"

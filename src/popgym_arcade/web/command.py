@@ -17,7 +17,10 @@ def register(commands: Any) -> None:
         "that serves files will do, such as python -m http.server.",
     )
     command.add_argument(
-        "games", nargs="*", metavar="GAME", help="names such as Navigator, for all its levels, or NavigatorEasy (default: all)"
+        "games",
+        nargs="*",
+        metavar="GAME",
+        help="names such as Navigator, for all its levels, or NavigatorEasy (default: all)",
     )
     command.add_argument(
         "-o", "--out", type=pathlib.Path, default=pathlib.Path("arcade"), help="folder for the pages (default: arcade)"

@@ -23,7 +23,6 @@ from popgym_arcade.web import primitives
 from popgym_arcade.web.program import Atom, Equation, Program, array_of, flatten, is_complex
 from popgym_arcade.web.values import ARRAYS, Index, UnsupportedError, Value, constant, literal, stored
 
-
 _LONG = 512  # rounds of a loop that is worth a function of its own
 
 
@@ -91,7 +90,6 @@ class Module:
 
     def source(self, about: str = "") -> str:
         """Return the text of the module."""
-        helpers = ", ".join(primitives.HELPERS)
         body = "\n\n".join(self._parts)
         used = [name for name in primitives.HELPERS if re.search(rf"\b{name}\b", body)] + ["unpack"] * bool(self._stored)
         head = [f"// {about}"] if about else []
@@ -267,7 +265,7 @@ class Module:
     def _answer(self, value: Value) -> str:
         """The expression of an output: arrays are the caller's own."""
         if not value.shape:
-            return f"Boolean({value.at(())})" if value.dtype == bool else value.at(())
+            return f"Boolean({value.at(())})" if value.dtype.kind == "b" else value.at(())
         kept = value if value.is_whole and value.place else self.copy(value)
         assert kept.place
         return f"{kept.place.buffer}.slice()"
@@ -292,7 +290,7 @@ def _merged(target: Value, source: Value) -> tuple[Value, Value]:
 
 
 def _box(target: Value, source: Value) -> str:
-    """The arguments of `paste`, if rows are to be copied as they are; else "". """
+    """The arguments of `paste`, if rows are to be copied as they are; else ""."""
     here, there = target.place, source.place
     if not here or not there or len(target.shape) != 2 or target.dtype != source.dtype:
         return ""

@@ -78,14 +78,18 @@ def about(env: Environment[Any, Any]) -> dict[str, Any]:
     }
 
 
-def players(env: Environment[Any, Any]) -> tuple[Module, list[str]]:
-    """Export the players of a game that are fit for JavaScript: (module, "expert" and the views of its memory players)."""
+def players(env: Environment[Any, Any], views: Sequence[str] = VIEWS) -> tuple[Module, list[str]]:
+    """Export the players of a game that are fit for JavaScript: its expert, and memory players that are shown some views.
+
+    Returns:
+        (module, what was found: "expert" and views).
+    """
     module, params, state = Module(_RUNTIME), env.default_params, _state(env)
     found = []
     if type(env).expert_action is not Environment.expert_action:
         module.add("expert", lambda key, state: env.expert_action(key, state, params), _KEY, state, doc="Sees the state.")
         found.append("expert")
-    for view in VIEWS:
+    for view in views:
         seen = _view(env, view)
         try:
             player = reference.memory_player(seen, params)
@@ -161,10 +165,14 @@ def write(env_ids: Sequence[str], out: pathlib.Path, obs_size: int = 128) -> Ite
             _put(out / "page" / path.name, path.read_text())
     goals = {name: registration.make(levels[0]["id"])[0].goal for name, levels in games.items()}
     catalogue = [{"game": name, "goal": goals[name], "levels": levels} for name, levels in games.items()]
-    _put(out / "page" / "games.js", f"// The games that there are.\nexport const GAMES = {json.dumps(catalogue, indent=1)};\n")
+    _put(
+        out / "page" / "games.js", f"// The games that there are.\nexport const GAMES = {json.dumps(catalogue, indent=1)};\n"
+    )
     _put(out / "index.html", (PAGE / "index.html").read_text())
     for name in games:
-        text = (PAGE / "game.html").read_text().replace("{game}", html.escape(name)).replace("{goal}", html.escape(goals[name]))
+        text = (
+            (PAGE / "game.html").read_text().replace("{game}", html.escape(name)).replace("{goal}", html.escape(goals[name]))
+        )
         _put(out / f"{name}.html", text)
 
 

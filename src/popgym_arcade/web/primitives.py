@@ -90,7 +90,7 @@ def _cast(dtype: np.dtype[Any], expression: str) -> str:
     """Bring the result of an operation into the range of its dtype."""
     if dtype == np.float32:
         return f"fround({expression})"
-    return f"({_CASTS[dtype.name].format(expression)})" if dtype != bool else f"({expression})"
+    return f"({_CASTS[dtype.name].format(expression)})" if dtype.kind != "b" else f"({expression})"
 
 
 def _is_float(array: Any) -> bool:
@@ -222,7 +222,7 @@ def _xor(equation: Equation, x: str, y: str) -> str:
 
 @_elementwise("not")
 def _not(equation: Equation, x: str) -> str:
-    return f"(!{x})" if equation.dtype == bool else _cast(equation.dtype, f"~{x}")
+    return f"(!{x})" if equation.dtype.kind == "b" else _cast(equation.dtype, f"~{x}")
 
 
 @_elementwise("shift_left")
@@ -236,7 +236,9 @@ def _shift_left(equation: Equation, x: str, y: str) -> str:
 def _shift_right_logical(equation: Equation, x: str, y: str) -> str:
     bits = equation.dtype.itemsize * 8
     unsigned = x if bits == 32 else f"({x} & {(1 << bits) - 1})"
-    return _cast(equation.dtype, f"({unsigned} >>> {y})" if _is_below(y, bits) else f"({y} >>> 0 < {bits} ? {unsigned} >>> {y} : 0)")
+    return _cast(
+        equation.dtype, f"({unsigned} >>> {y})" if _is_below(y, bits) else f"({y} >>> 0 < {bits} ? {unsigned} >>> {y} : 0)"
+    )
 
 
 @_elementwise("shift_right_arithmetic")
@@ -270,10 +272,11 @@ def _is_finite(equation: Equation, x: str) -> str:
 
 @_elementwise("select_n")
 def _select_n(equation: Equation, which: str, *cases: str) -> str:
-    chosen = cases[-1]
-    for number, case in reversed(list(enumerate(cases[:-1]))):
-        test = f"!{which}" if equation.given[0].dtype == bool else f"{which} <= {number}"
-        chosen = f"({which} ? {cases[1]} : {case})" if equation.given[0].dtype == bool else f"({test} ? {case} : {chosen})"
+    if equation.given[0].dtype.kind == "b":
+        return f"({which} ? {cases[1]} : {cases[0]})"
+    *others, chosen = cases
+    for number, case in reversed(list(enumerate(others))):
+        chosen = f"({which} <= {number} ? {case} : {chosen})"
     return chosen
 
 
@@ -282,9 +285,9 @@ def _convert(equation: Equation, x: str) -> str:
     source, target = equation.given[0].dtype, equation.dtype
     if source == target:
         return x
-    if target == bool:
+    if target.kind == "b":
         return f"({x} != 0)"
-    if source == bool:
+    if source.kind == "b":
         return f"(+{x})"
     if target == np.float32:
         return f"fround({x})" if source.itemsize == 4 else x
@@ -319,9 +322,7 @@ def _broadcast_in_dim(module: "Module", equation: Equation, x: Value, *_: Value)
     if not x.shape:
         return constant(x.dtype, equation.shape, x.at(()))
     axes = {int(axis): number for number, axis in enumerate(equation.params["broadcast_dimensions"])}
-    steps = [
-        (axes[axis], int(x.shape[axes[axis]] != 1)) if axis in axes else (0, 0) for axis in range(len(equation.shape))
-    ]
+    steps = [(axes[axis], int(x.shape[axes[axis]] != 1)) if axis in axes else (0, 0) for axis in range(len(equation.shape))]
     return x.moved(equation.shape, [0] * len(x.shape), steps)
 
 
@@ -330,11 +331,6 @@ def _squeeze(module: "Module", equation: Equation, x: Value) -> Value:
     gone = {int(axis) for axis in equation.params["dimensions"]}
     steps = [(axis, 1) for axis in range(len(x.shape)) if axis not in gone]
     return _number_of(x.moved(equation.shape, [0] * len(x.shape), steps))
-
-
-@_rule("expand_dims", reads_once=True)
-def _expand_dims(module: "Module", equation: Equation, x: Value) -> Value:
-    return _reshape(module, equation, x)
 
 
 def _number_of(value: Value) -> Value:
@@ -351,8 +347,10 @@ def _reshape(module: "Module", equation: Equation, x: Value) -> Value:
     if [x.shape[axis] for axis in kept] == [equation.shape[axis] for axis in new]:  # axes of length 1 come and go
         sources = dict(zip(new, kept, strict=True))
         steps = [(sources[axis], 1) if axis in sources else (0, 0) for axis in range(len(equation.shape))]
-        return _number_of(x.moved(equation.shape, [0] * len(x.shape), steps)) if x.shape else constant(
-            x.dtype, equation.shape, x.at(())
+        return (
+            _number_of(x.moved(equation.shape, [0] * len(x.shape), steps))
+            if x.shape
+            else constant(x.dtype, equation.shape, x.at(()))
         )
     if x.place is None and x.is_cheap:  # the same number everywhere
         x = module.copy(x)
@@ -444,9 +442,7 @@ def _pad(module: "Module", equation: Equation, x: Value, padding: Value) -> Valu
     target = module.copy(constant(x.dtype, equation.shape, padding.at(())))
     with module.loops(x.shape) as index:
         places, tests = [], []
-        for at, length, whole, (low, high, inside) in zip(
-            index, x.shape, equation.shape, equation.params["padding_config"], strict=True
-        ):
+        for at, whole, (low, high, inside) in zip(index, equation.shape, equation.params["padding_config"], strict=True):
             place = plus(times(at, int(inside) + 1), int(low))
             places.append(place)
             if low < 0 or high < 0:
@@ -482,14 +478,18 @@ def _gather(module: "Module", equation: Equation, x: Value, starts: Value) -> Va
         element = x.at(found)
         if "FILL" not in mode:
             return element
-        fill = equation.params["fill_value"]
-        if fill is None:
-            fill = np.float32(np.nan) if _is_float(x) else np.iinfo(x.dtype).max if x.dtype.kind == "u" else (
-                True if x.dtype == bool else np.iinfo(x.dtype).min
-            )
-        return f"({' && '.join(tests)} ? {element} : {literal(np.asarray(fill, x.dtype))})" if tests else element
+        return f"({' && '.join(tests)} ? {element} : {_filling(equation)})" if tests else element
 
     return Value(equation.dtype, equation.shape, at, _reads(x, starts))
+
+
+def _filling(equation: Equation) -> str:
+    """What is found outside of a gathered array."""
+    found = equation.params["fill_value"]
+    if found is None and equation.dtype.kind in "iu":
+        info = np.iinfo(equation.dtype)
+        found = info.min if info.min < 0 else info.max
+    return literal(np.asarray(np.nan if found is None else found, equation.dtype))
 
 
 def _missing(numbers: Any) -> set[int]:
@@ -518,7 +518,17 @@ def _window_start(
     return found, tests
 
 
-@_rule("scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "scatter-min", "scatter_min", "scatter-max", "scatter_max")
+@_rule(
+    "scatter",
+    "scatter-add",
+    "scatter_add",
+    "scatter-mul",
+    "scatter_mul",
+    "scatter-min",
+    "scatter_min",
+    "scatter-max",
+    "scatter_max",
+)
 def _scatter(module: "Module", equation: Equation, x: Value, starts: Value, updates: Value) -> Value:
     numbers = equation.params["dimension_numbers"]
     clamps = "CLIP" in str(equation.params["mode"]).upper()
@@ -562,11 +572,11 @@ def _sort(module: "Module", equation: Equation, *arrays: Value) -> list[Value]:
 
 
 def _low(dtype: np.dtype[Any]) -> str:
-    return "-Infinity" if dtype == np.float32 else "0" if dtype == bool else str(np.iinfo(dtype).min)
+    return "-Infinity" if dtype == np.float32 else "0" if dtype.kind == "b" else str(np.iinfo(dtype).min)
 
 
 def _high(dtype: np.dtype[Any]) -> str:
-    return "Infinity" if dtype == np.float32 else "1" if dtype == bool else str(np.iinfo(dtype).max)
+    return "Infinity" if dtype == np.float32 else "1" if dtype.kind == "b" else str(np.iinfo(dtype).max)
 
 
 _REDUCTIONS: dict[str, tuple[Callable[[Any], str], Callable[..., str]]] = {
@@ -574,7 +584,10 @@ _REDUCTIONS: dict[str, tuple[Callable[[Any], str], Callable[..., str]]] = {
     "reduce_prod": (lambda dtype: "1", _mul),
     "reduce_max": (_low, _max),
     "reduce_min": (_high, _min),
-    "reduce_and": (lambda dtype: "1" if dtype == bool else "-1" if dtype.kind == "i" else str(np.iinfo(dtype).max), _and),
+    "reduce_and": (
+        lambda dtype: "1" if dtype.kind == "b" else "-1" if dtype.kind == "i" else str(np.iinfo(dtype).max),
+        _and,
+    ),
     "reduce_or": (lambda dtype: "0", _or),
     "reduce_xor": (lambda dtype: "0", _xor),
 }
@@ -738,13 +751,10 @@ def _name(value: Value) -> str:
 @_rule("cond")
 def _cond(module: "Module", equation: Equation, which: Value, *inputs: Value) -> list[Value]:
     targets = [_variable(module, array) for array in equation.arrays]
-    with module.braces(f"switch ({'+' if equation.given[0].dtype == bool else ''}{which.at(())})"):
-        branches = equation.params["branches"]
+    branches = equation.params["branches"]
+    with module.braces(f"switch (min(max({which.at(())}, 0), {len(branches) - 1}))"):
         for number, branch in enumerate(branches):
-            head = f"case {number}:" if number < len(branches) - 1 else "default:"
-            if number == 0 and len(branches) > 1 and equation.given[0].dtype != bool:
-                head = f"case min({which.at(())}, 0):"
-            with module.braces(head):
+            with module.braces(f"case {number}:"):
                 for target, value in zip(targets, _block(module, branch, inputs), strict=True):
                     module.fill(target, value)
                 module.line("break;")
@@ -811,5 +821,3 @@ def _carry_on(module: "Module", carry: Sequence[Value], new: Sequence[Value]) ->
     for old, value in zip(carry, moved, strict=True):
         if (old.place, old.at([0] * len(old.shape))) != (value.place, value.at([0] * len(old.shape))):
             module.fill(old, value)
-
-

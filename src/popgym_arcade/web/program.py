@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
 from popgym_arcade.web.values import ARRAYS, UnsupportedError
 
-_INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
+_INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
 _INLINED |= {"checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
-_SAME = {"optimization_barrier", "copy", "copy_p", "stop_gradient"}
+_SAME = {"optimization_barrier", "copy"}
 # What is done to either part of a complex number by itself.
 _PARTWISE = {"add", "sub", "neg", "select_n", "broadcast_in_dim", "slice", "squeeze", "transpose", "concatenate", "pad"}
 _PARTWISE |= {"reshape", "dynamic_slice"}
@@ -120,7 +121,7 @@ class _Flat:
         known |= dict(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom: Any) -> Any:
-            return _constant(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, core.Literal) else known[atom]
+            return _constant(np.asarray(atom.val, _dtype(atom.aval))) if isinstance(atom, core.Literal) else known[atom]
 
         for each in jaxpr.eqns:
             name, params, inputs = each.primitive.name, each.params, [read(atom) for atom in each.invars]
@@ -164,7 +165,7 @@ class _Flat:
             case "exp", [Pair(re, im)]:
                 size = write("exp", re)
                 return Pair(write("mul", size, write("cos", im)), write("mul", size, write("sin", im)))
-            case ("mul" | "dot_general"), [Pair() as x, Pair() as y]:
+            case (("mul" | "dot_general"), [Pair() as x, Pair() as y]):
                 re = write("sub", write(name, x.re, y.re, **params), write(name, x.im, y.im, **params))
                 return Pair(re, write("add", write(name, x.re, y.im, **params), write(name, x.im, y.re, **params)))
         if name not in _PARTWISE:
@@ -184,7 +185,11 @@ def is_complex(value: Any) -> bool:
 
 
 def _is_key(aval: Any) -> bool:
-    return jax.dtypes.issubdtype(getattr(aval, "dtype", None), jax.dtypes.prng_key)
+    return jnp.issubdtype(_dtype(aval), jax.dtypes.prng_key)
+
+
+def _dtype(aval: Any) -> Any:
+    return aval.dtype
 
 
 def _of_words(name: str, params: dict[str, Any], axes: int) -> dict[str, Any]:
