@@ -145,7 +145,7 @@ def write(env_ids: Sequence[str], out: pathlib.Path, obs_size: int = 128) -> Ite
         UnsupportedError: if a game does something that cannot be written in JavaScript.
     """
     with_agents = importlib.util.find_spec("equinox") is not None
-    games: dict[str, list[dict[str, Any]]] = {}
+    games: dict[str, dict[str, Any]] = {}
     for env_id in env_ids:
         yield env_id
         env, _ = registration.make(env_id, obs_size=obs_size)
@@ -158,22 +158,18 @@ def write(env_ids: Sequence[str], out: pathlib.Path, obs_size: int = 128) -> Ite
             told["agent"] = agents()[env_id]
             source = agent(told["agent"]).source(f"{told['agent']}, by popgym-arcade export-web.")
             _put(out / "agents" / f"{told['agent']}.js", source)
-        games.setdefault(_game_of(env_id), []).append(told)
+        entry = {"game": _game_of(env_id), "page": type(env).__module__.rpartition(".")[2], "goal": env.goal, "levels": []}
+        games.setdefault(entry["game"], entry)["levels"].append(told)
     yield "pages"
     for path in sorted(PAGE.iterdir()):
         if path.suffix in (".js", ".css"):
             _put(out / "page" / path.name, path.read_text())
-    goals = {name: registration.make(levels[0]["id"])[0].goal for name, levels in games.items()}
-    catalogue = [{"game": name, "goal": goals[name], "levels": levels} for name, levels in games.items()]
-    _put(
-        out / "page" / "games.js", f"// The games that there are.\nexport const GAMES = {json.dumps(catalogue, indent=1)};\n"
-    )
+    catalogue = json.dumps(list(games.values()), indent=1)
+    _put(out / "page" / "games.js", f"// The games that there are.\nexport const GAMES = {catalogue};\n")
     _put(out / "index.html", (PAGE / "index.html").read_text())
-    for name in games:
-        text = (
-            (PAGE / "game.html").read_text().replace("{game}", html.escape(name)).replace("{goal}", html.escape(goals[name]))
-        )
-        _put(out / f"{name}.html", text)
+    for name, entry in games.items():
+        text = (PAGE / "game.html").read_text()
+        _put(out / f"{name}.html", text.replace("{game}", html.escape(name)).replace("{goal}", html.escape(entry["goal"])))
 
 
 def _put(path: pathlib.Path, text: str) -> None:

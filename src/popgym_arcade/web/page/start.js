@@ -1,4 +1,5 @@
-// The start page: all games moving, each played by its expert in both views. They load as they come into sight.
+// <arcade-start>: all games moving, each played by its expert in both views. They load as they come into sight. With an
+// attribute `pages`, links lead to pages of a site below that address, else to GAME.html.
 
 import { draw } from "./arcade.js";
 import { GAMES } from "./games.js";
@@ -8,17 +9,14 @@ import { SEEDS, Session } from "./session.js";
 const PACE = 4; // steps per second of games that wait for their player
 const PAUSE = 1500; // milliseconds between two episodes
 
-const button = document.getElementById("motion");
-let isMoving = !matchMedia("(prefers-reduced-motion: reduce)").matches;
-
 class Tile {
-  constructor(entry) {
+  constructor(entry, address) {
     this.level = entry.levels[0];
     this.item = document.createElement("li");
-    this.item.innerHTML = `<a href="${encodeURIComponent(entry.game)}.html"><div class="twins"><canvas role="img"></canvas>
-      <canvas role="img"></canvas></div><b></b> <span></span></a>`;
+    this.item.innerHTML = `<a><span class="twins"><canvas role="img"></canvas><canvas role="img"></canvas></span><b></b> <span></span></a>`;
+    this.item.firstChild.href = address;
     this.item.querySelector("b").textContent = entry.game;
-    this.item.querySelector("span").textContent = entry.goal;
+    this.item.querySelector("b + span").textContent = entry.goal;
     [this.mdp, this.pomdp] = this.item.querySelectorAll("canvas");
     this.due = 0;
     this.isVisible = false;
@@ -47,31 +45,38 @@ class Tile {
   }
 }
 
-const tiles = GAMES.map((entry) => new Tile(entry));
-document.getElementById("games").append(...tiles.map((tile) => tile.item));
-const sight = new IntersectionObserver((seen) => {
-  for (const { target, isIntersecting } of seen) {
-    const tile = tiles.find((each) => each.item === target);
-    tile.isVisible = isIntersecting;
-    if (isIntersecting) tile.loading ??= tile.load();
+class ArcadeStart extends HTMLElement {
+  connectedCallback() {
+    if (this.shadowRoot) return;
+    const root = this.attachShadow({ mode: "open" });
+    root.innerHTML = `<link rel="stylesheet" href="${new URL("start.css", import.meta.url)}">
+      <p><button></button></p><ul></ul>`;
+    const pages = this.getAttribute("pages");
+    this.tiles = GAMES.map((entry) => new Tile(entry, pages === null ? `${entry.game}.html` : `${pages}${entry.page}/`));
+    root.querySelector("ul").append(...this.tiles.map((tile) => tile.item));
+    const sight = new IntersectionObserver((seen) => {
+      for (const { target, isIntersecting } of seen) {
+        const tile = this.tiles.find((each) => each.item === target);
+        tile.isVisible = isIntersecting;
+        if (isIntersecting) tile.loading ??= tile.load();
+      }
+    });
+    for (const tile of this.tiles) sight.observe(tile.item);
+    this.button = root.querySelector("button");
+    this.button.addEventListener("click", () => this.move(!this.isMoving));
+    this.move(!matchMedia("(prefers-reduced-motion: reduce)").matches);
   }
-});
-for (const tile of tiles) sight.observe(tile.item);
 
-function show() {
-  button.textContent = isMoving ? "Stop the games" : "Let the games move";
-  button.setAttribute("aria-pressed", !isMoving);
-  if (isMoving) requestAnimationFrame(tick);
+  move(isMoving) {
+    this.isMoving = isMoving;
+    this.button.textContent = isMoving ? "Stop the games" : "Let the games move";
+    const tick = (now) => {
+      if (!this.isMoving || !this.isConnected) return;
+      for (const tile of this.tiles) tile.tick(now);
+      requestAnimationFrame(tick);
+    };
+    if (isMoving) requestAnimationFrame(tick);
+  }
 }
 
-function tick(now) {
-  if (!isMoving) return;
-  for (const tile of tiles) tile.tick(now);
-  requestAnimationFrame(tick);
-}
-
-button.addEventListener("click", () => {
-  isMoving = !isMoving;
-  show();
-});
-show();
+customElements.define("arcade-start", ArcadeStart);
