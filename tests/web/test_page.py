@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from popgym_arcade import baselines, registration
+from popgym_arcade import baselines, registration, scores
 from popgym_arcade.baselines.evaluation import action_scores
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
@@ -167,7 +167,6 @@ def test_logs_are_shown_here_and_there(served: Any, tmp_path: pathlib.Path) -> N
     ):
         (tmp_path / "spoilt.jsonl").write_text(spoilt)
         page.locator("#file").set_input_files(tmp_path / "spoilt.jsonl")
-        page.locator("#pace").fill("100")
         page.locator("#message").get_by_text(complaint).wait_for()
 
 
@@ -252,12 +251,18 @@ def test_a_level_is_chosen(served: Any) -> None:
 def test_the_scale_has_the_reference_players(served: Any) -> None:
     page = served("Navigator.html?seed=3")
     told = page.locator("#scale svg").get_attribute("aria-label")
-    for name in ("random", "blind", "memoryless", "memory", "expert", "This episode"):
+    for name in ("random", "blind", "memoryless", "memory", "expert"):
         assert name in told
-    zero, one = page.evaluate("document.querySelector('arcade-game').session.game.about.scale.mdp")
-    press(page, "ArrowUp", "ArrowUp")
-    score = (session(page, "total") - zero) / (one - zero)
-    assert page.locator("#score").inner_text() == f"{score:+.2f}".replace("-", "\N{MINUS SIGN}")
+    assert page.locator("#score").inner_text() == "\N{EM DASH}"
+    page.locator("#player").select_option("expert")
+    page.locator("#pace").fill("100")
+    page.locator("#message").get_by_text("ended the episode").wait_for()
+    page.locator("#stage").focus()
+    total = session(page, "total")
+    for view in ("MDP", "POMDP"):
+        score = float(scores.memory_score("NavigatorEasy", total, partial_obs=view == "POMDP"))
+        assert page.locator("#score").inner_text() == f"{score:+.2f}".replace("-", "\N{MINUS SIGN}")
+        press(page, "t")
 
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

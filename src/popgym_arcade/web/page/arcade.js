@@ -46,7 +46,7 @@ const TEMPLATE = `
 <dl id="figures">
   <div><dt>Step</dt><dd id="step"></dd></div>
   <div><dt>Return</dt><dd id="return"></dd></div>
-  <div><dt>Memory score</dt><dd id="score"></dd></div>
+  <div><dt>Memory score, at the end</dt><dd id="score"></dd></div>
 </dl>
 <div id="scale"></div>
 </div>
@@ -92,6 +92,7 @@ class ArcadeGame extends HTMLElement {
     options(this.part("rival"), [["", "nobody"], ...offered(level)]);
     this.part("pace").value = this.pace ?? WAITING_PACE;
     this.part("stage").setAttribute("aria-label", `${this.entry.game}: ${game.about.goal}`);
+    this.part("scale").innerHTML = game.about.scale.mdp ? scale(game.about.returns) : "";
     this.begin(seed);
   }
 
@@ -280,7 +281,7 @@ class ArcadeGame extends HTMLElement {
   // What is seen.
 
   say(text) {
-    this.part("message").textContent = text;
+    write(this.part("message"), text);
   }
 
   show() {
@@ -299,10 +300,13 @@ class ArcadeGame extends HTMLElement {
       figure.lastChild.textContent = `${rival.name}: ${signed(rival.session.total)}${rival.session.end && ", at its end"}`;
     }
     this.part("stage").style.setProperty("--count", SHOWN[this.view].length + Boolean(rival));
-    this.part("step").textContent = `${session.step} of ${about.clock}`;
-    this.part("return").textContent = signed(session.total);
-    this.part("score").textContent = about.scale.mdp ? signed(memoryScore(about, session.total, this.view), 2) : "unknown";
-    this.part("scale").innerHTML = about.scale.mdp ? scale(about.returns, session.total, rival) : "";
+    write(this.part("step"), `${session.step} of ${about.clock}`);
+    write(this.part("return"), signed(session.total));
+    const isScored = about.scale.mdp && session.end; // on the way a return says nothing yet
+    write(this.part("score"), isScored ? signed(memoryScore(about, session.total, this.view), 2) : "—");
+    for (const [name, who] of [["you", session], ["rival", rival?.session]]) {
+      this.part("scale").querySelector(`.${name}`)?.setAttribute("transform", `translate(${place(who?.total ?? -9)} 0)`);
+    }
     this.showValues(this.player?.values);
     for (const [id, isOn] of [["toggleBoth", this.view === "both"], ["togglePause", this.isPaused && session.step > 0]]) {
       this.part(id).setAttribute("aria-pressed", isOn);
@@ -430,20 +434,30 @@ export function draw(canvas, frame, label) {
   if (label !== canvas.label) canvas.setAttribute("aria-label", (canvas.label = label));
 }
 
-// The returns of the reference players on a line, and the visitor's.
-function scale(returns, total, rival) {
-  const place = (value) => 20 + ((Math.min(Math.max(value, -1.1), 1.1) + 1.1) / 2.2) * 600;
+// Writing what stands there already would cost a layout, and be read aloud again.
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+// Where a return lies on the scale; what is far off lies outside of it.
+const place = (value) => (value < -1.5 ? -99 : 20 + ((Math.min(Math.max(value, -1.1), 1.1) + 1.1) / 2.2) * 600);
+
+// The returns of the reference players on a line, with marks for the visitor's and a rival's.
+function scale(returns) {
   const marks = Object.entries(returns).map(([name, value], row) => {
-    const look = name === "expert" || name === "random" ? `fill="none" stroke="${COLOURS[name]}" stroke-width="3"` : `fill="${COLOURS[name]}"`;
-    const key = `<circle cx="${28 + row * 124}" cy="62" r="6" ${look}/><text x="${40 + row * 124}" y="67">${name}</text>`;
-    return `<circle cx="${place(value)}" cy="26" r="${name === "memoryless" ? 5 : 7.5}" ${look}><title>${name}: ${signed(value)}</title></circle>${key}`;
+    const isRing = name === "expert" || name === "random";
+    const look = isRing ? `fill="none" stroke="${COLOURS[name]}" stroke-width="3"` : `fill="${COLOURS[name]}"`;
+    const dot = `<circle cx="${place(value)}" cy="26" r="${name === "memoryless" ? 5 : 7.5}" ${look}><title>${name}: ${signed(value)}</title></circle>`;
+    return `${dot}<circle cx="${28 + row * 124}" cy="62" r="6" ${look}/><text x="${40 + row * 124}" y="67">${name}</text>`;
   });
-  const ticks = [-1, -0.5, 0, 0.5, 1].map((value) => `<path d="M${place(value)} 21v10" class="axis"/><text x="${place(value)}" y="47" text-anchor="middle">${String(value).replace("-", "−")}</text>`);
-  const arrow = (value, label) => `<path class="${label}" d="M${place(value)} 17l-6 -11h12z"><title>${label}: ${signed(value)}</title></path>`;
+  const ticks = [-1, -0.5, 0, 0.5, 1].map((value) => {
+    const label = String(value).replace("-", "−");
+    return `<path d="M${place(value)} 21v10" class="axis"/><text x="${place(value)}" y="47" text-anchor="middle">${label}</text>`;
+  });
   const told = Object.entries(returns).map(([name, value]) => `${name} ${signed(value)}`);
-  return `<svg viewBox="0 0 640 74" role="img" aria-label="Mean returns: ${told.join(", ")}. This episode: ${signed(total)}">
+  return `<svg viewBox="0 0 640 74" role="img" aria-label="Mean returns: ${told.join(", ")}">
     <path d="M${place(-1.1)} 26H${place(1.1)}" class="axis"/>${ticks.join("")}${marks.join("")}
-    ${rival ? arrow(rival.session.total, "rival") : ""}${arrow(total, "you")}</svg>`;
+    <path class="rival" d="M0 17l-6 -11h12z"/><path class="you" d="M0 17l-6 -11h12z"/></svg>`;
 }
 
 customElements.define("arcade-game", ArcadeGame);
