@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from docs import make
 from popgym_arcade import baselines, registration, scores
 from popgym_arcade.baselines.evaluation import action_scores
 from popgym_arcade.play import log as logs
@@ -17,16 +18,21 @@ from popgym_arcade.play.session import Session
 from popgym_arcade.web import export
 
 GAMES = ("NavigatorEasy", "SkittlesEasy", "SkittlesMedium")
+OWN = "Pairs"
+"""The game of docs/your-own-game.md."""
 ADDRESS = "https://arcade.test/"
 NOTHING_ELSE = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 """No eval, no other host."""
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
     out = tmp_path_factory.mktemp("arcade")
-    assert list(export.write(GAMES, out)) == [*GAMES, "pages"]
-    return out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registration, "_constructors", dict(registration._constructors))
+        registration.register(OWN, make.own_game())
+        assert list(export.write([*GAMES, OWN], out)) == [*GAMES, OWN, "pages"]
+        yield out
 
 
 @pytest.fixture
@@ -93,10 +99,11 @@ MOVES = {"ArrowUp": 0, "ArrowDown": 1, "ArrowLeft": 2, "ArrowRight": 3, "Space":
 WAY = ["ArrowRight", "ArrowDown", "Space", "ArrowLeft", "ArrowUp", "ArrowDown", "ArrowDown"]
 
 
-def test_a_person_plays_the_game_of_popgym_arcade_play(served: Any) -> None:
-    page = served("Navigator.html?seed=4000000000")
+@pytest.mark.parametrize("env_id", ["NavigatorEasy", OWN])
+def test_a_person_plays_the_game_of_popgym_arcade_play(env_id: str, served: Any) -> None:
+    page = served(f"{env_id.removesuffix('Easy')}.html?seed=4000000000")
     press(page, *WAY, "b")
-    known = Session("NavigatorEasy", 4_000_000_000)
+    known = Session(env_id, 4_000_000_000)
     for key in WAY:
         known.act(MOVES[key])
     assert session(page, "digest()") == known.digest()
@@ -347,7 +354,7 @@ def test_the_start_page_moves_where_that_is_liked(motion: str, served: Any) -> N
         assert canvas.evaluate(look) == first
         page.locator("button").click()
     until(page, lambda: canvas.evaluate(look) != first)
-    assert page.locator("li a").count() == 2
+    assert page.locator("li a").count() == 3
     assert page.evaluate("document.documentElement.scrollWidth") <= 1366
 
 
@@ -366,8 +373,9 @@ def test_pages_are_light(site: pathlib.Path) -> None:
 
 def test_the_catalogue(site: pathlib.Path) -> None:
     games = json.loads((site / "page" / "games.js").read_text().partition("GAMES = ")[2].rstrip(";\n"))
-    assert [each["game"] for each in games] == ["Navigator", "Skittles"]
+    assert [each["game"] for each in games] == ["Navigator", "Skittles", OWN]
     easy, medium = games[1]["levels"]
     assert easy["agent"] == "skittles-lru" and medium["agent"] == ""
     assert easy["players"] == ["expert", "mdp", "pomdp"]
+    assert games[2]["levels"] == [{"id": OWN, "level": OWN, "players": ["expert"], "agent": ""}]
     assert games[0]["goal"] == registration.make("NavigatorEasy")[0].goal

@@ -197,6 +197,8 @@ def cases() -> dict[str, Case]:
     )
 
     key = np.array([2**32 - 5, 123456789], np.uint32)
+    for number in (-5, 7):
+        add(f"seed {number}", lambda seed: jax.random.key_data(jax.random.key(seed)), np.asarray(np.int32(number)))
     add("split key", lambda key: jax.random.key_data(jax.random.split(jax.random.wrap_key_data(key), 3)), key)
     add("fold_in", lambda key, number: jax.random.fold_in(key, number), key, np.asarray(np.uint32(2**32 - 1)))
     for dtype in (jnp.uint8, jnp.uint16, jnp.uint32):

@@ -707,6 +707,13 @@ def _same(module: "Module", equation: Equation, key: Value) -> Value:
     return key
 
 
+@_rule("random_seed")
+def _random_seed(module: "Module", equation: Equation, seed: Value) -> Value:
+    target = module.buffer(np.uint32, (2,))
+    module.line(f"{target.at([1])} = {seed.at(())};")
+    return target
+
+
 @_rule("random_split")
 def _random_split(module: "Module", equation: Equation, key: Value) -> Value:
     _check_one_key(equation)
