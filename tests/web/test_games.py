@@ -1,4 +1,4 @@
-"""The exported games replay the golden runs of all ids, in a real browser."""
+"""The exported games replay the recorded runs of all ids, in a real browser."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,8 @@ import popgym_arcade
 from popgym_arcade.players import reference
 from popgym_arcade.web import export
 from popgym_arcade.web.emitter import Module
-from tests.environments.test_golden import FLOATS, FOLDER, STEPS
+from tests.environments import recorded as runs
+from tests.environments.recorded import FLOATS, FOLDER, STEPS
 
 ROUNDING = 2e-6
 """How far the four numbers of the CartPoles may be from XLA's after the whole run. Measured: 1.7e-7, noisy 4e-7."""
@@ -40,25 +41,13 @@ async ([game, players, run]) => {
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, Any]:
-    """The keys that `test_golden.play` uses."""
-
-    @jax.jit
-    def derive() -> Any:
-        key, key_start = jax.random.split(jax.random.key(2025))
-        each = jax.vmap(lambda key: jax.random.split(key, 3))(jax.random.split(key, STEPS))
-        return jax.random.key_data(key_start), jax.random.key_data(each)
-
-    start, each = map(np.asarray, derive())
-    return {"start": start.tolist(), "keys": each[:, 0].tolist(), "keysOfExperts": each[:, 2].tolist()}
+    """The keys of recorded runs, as words."""
+    start, steps, _ = map(np.asarray, runs.keys_and_actions())
+    return {"start": start.tolist(), "keys": steps[:, 0].tolist(), "keysOfExperts": steps[:, 1].tolist()}
 
 
 def fields_of(recorded: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix("state."): values for name, values in recorded.items() if name.startswith("state.")}
-
-
-def recorded_states(env: Any, recorded: dict[str, np.ndarray]) -> Any:
-    state = jax.eval_shape(env.reset, jax.random.key(0))[1]
-    return state.replace(**fields_of(recorded))
 
 
 def spelt_states(recorded: dict[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -74,7 +63,7 @@ def spelt_states(recorded: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("env_id", popgym_arcade.registered_envs)
-def test_golden_runs(env_id: str, keys: dict[str, Any], page: Any, text_of: Callable[[Module], str]) -> None:
+def test_recorded_runs(env_id: str, keys: dict[str, Any], page: Any, text_of: Callable[[Module], str]) -> None:
     with np.load(FOLDER / f"{env_id}.npz") as file:
         recorded = dict(file)
     env, _ = popgym_arcade.make(env_id)
@@ -112,12 +101,12 @@ QUICK = ("NavigatorEasy", "NoisyCartPoleEasy")
     "env_id", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in REMEMBERING]
 )
 def test_memory_players(env_id: str, keys: dict[str, Any], page: Any, text_of: Callable[[Module], str]) -> None:
-    """They do what they do in JAX, on the way of the golden run."""
+    """They do what they do in JAX, on the way of the recorded run."""
     with np.load(FOLDER / f"{env_id}.npz") as file:
         recorded = dict(file)
     env, params = popgym_arcade.make(env_id, partial_obs=True)
     player = reference.memory_player(env, params)
-    states = recorded_states(env, recorded)
+    states = runs.states_of(env, recorded)
 
     @jax.jit
     def run(keys: Any) -> Any:
