@@ -68,7 +68,7 @@ def test_recorded_runs(env_id: str, keys: dict[str, Any], page: Any, text_of: Ca
         recorded = dict(file)
     env, _ = popgym_arcade.make(env_id)
     run = {**keys, "states": spelt_states(recorded), "actions": recorded["actions"].tolist()}
-    texts = [text_of(export.game(env)), text_of(export.players(env, views=())[0])]
+    texts = [text_of(export.game(env)), text_of(export.players(env)[0])]
     replayed = page.evaluate(REPLAY, [*texts, run])
     for name, values in fields_of(recorded).items():
         found = np.array([state[name] for state in replayed["states"]], float).reshape(values.shape)
@@ -83,11 +83,11 @@ def test_recorded_runs(env_id: str, keys: dict[str, Any], page: Any, text_of: Ca
 
 
 REMEMBER = """
-async ([text, view, keys, states]) => {
+async ([text, keys, states]) => {
   const module = await load(text);
-  let memory = module["begin" + view]();
+  let memory = module.begin();
   return states.map((state, n) => {
-    const looked = module["act" + view](Uint32Array.from(keys[n]), memory, enter(state));
+    const looked = module.act(Uint32Array.from(keys[n]), memory, enter(state));
     memory = looked.memory;
     return looked.action;
   });
@@ -117,9 +117,9 @@ def test_memory_players(env_id: str, keys: dict[str, Any], page: Any, text_of: C
         return jax.lax.scan(act, player.memory, (keys, jax.tree.map(lambda leaf: leaf[:-1], states)))[1]
 
     known = np.asarray(run(np.array(keys["keys"], np.uint32)))
-    module, found = export.players(env, views=("pomdp",))
-    assert found == ["expert", "pomdp"]
-    actions = page.evaluate(REMEMBER, [text_of(module), "Pomdp", keys["keys"], spelt_states(recorded)[:-1]])
+    module, found = export.players(env)
+    assert found == ["expert", "memory"]
+    actions = page.evaluate(REMEMBER, [text_of(module), keys["keys"], spelt_states(recorded)[:-1]])
     assert actions == known.tolist()
 
 

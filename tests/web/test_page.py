@@ -212,7 +212,7 @@ def test_the_expert_is_watched_and_the_agent_raced(served: Any) -> None:
     assert page.locator("#rival-figure").is_visible()
     assert page.evaluate("document.querySelector('arcade-game').rival.session.seed") == 2
     page.locator("#player").select_option("agent")
-    page.locator("#message").get_by_text("The trained agent plays.").wait_for()
+    page.locator("#message").get_by_text("The trained agent, who sees the POMDP, plays.").wait_for()
     page.locator("#oneStep").click()
     assert page.locator("#values li").count() == 5
     assert page.locator("#values .best").count() == 1
@@ -223,7 +223,7 @@ def test_the_expert_is_watched_and_the_agent_raced(served: Any) -> None:
 def test_the_agent_has_the_values_of_the_network(served: Any) -> None:
     page = served("Skittles.html?seed=3&view=pomdp")
     page.locator("#player").select_option("agent")
-    page.locator("#message").get_by_text("The trained agent plays.").wait_for()
+    page.locator("#message").get_by_text("The trained agent, who sees the POMDP, plays.").wait_for()
     page.locator("#oneStep").click()
     first = page.evaluate("[...document.querySelector('arcade-game').player.values]")
     page.evaluate("document.querySelector('arcade-game').begin(3)")
@@ -376,6 +376,6 @@ def test_the_catalogue(site: pathlib.Path) -> None:
     assert [each["game"] for each in games] == ["Navigator", "Skittles", OWN]
     easy, medium = games[1]["levels"]
     assert easy["agent"] == "skittles-lru" and medium["agent"] == ""
-    assert easy["players"] == ["expert", "mdp", "pomdp"]
+    assert easy["players"] == ["expert", "memory"]
     assert games[2]["levels"] == [{"id": OWN, "level": OWN, "players": ["expert"], "agent": ""}]
     assert games[0]["goal"] == registration.make("NavigatorEasy")[0].goal

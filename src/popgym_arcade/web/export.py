@@ -4,10 +4,11 @@ OUT/
   index.html, GAME.html     the start page, and a page for each game
   page/                     what they share
   games/ENV_ID.js           a game: `about`, `reset`, `step`, `stepEnv`, `drawMdp`, `drawPomdp`
-  players/ENV_ID.js         its players: `expert`, and, for either view, a memory player's `begin` and `act`
+  players/ENV_ID.js         its players: `expert`, and a memory player's `begin` and `act`
   agents/NAME.js            an agent that comes with the package: `about`, `begin`, `act`
 """
 
+import contextlib
 import dataclasses
 import html
 import importlib.util
@@ -78,32 +79,28 @@ def about(env: Environment[Any, Any]) -> dict[str, Any]:
     }
 
 
-def players(env: Environment[Any, Any], views: Sequence[str] = VIEWS) -> tuple[Module, list[str]]:
-    """Export the players of a game that are fit for JavaScript: its expert, and memory players that are shown some views.
+def players(env: Environment[Any, Any]) -> tuple[Module, list[str]]:
+    """Export the players of a game that are fit for JavaScript: (module, those found of "expert" and "memory").
 
-    Returns:
-        (module, what was found: "expert" and views).
+    The memory player is shown the POMDP.
     """
     module, params, state = Module(_RUNTIME), env.default_params, _state(env)
     found = []
     if type(env).expert_action is not Environment.expert_action:
         module.add("expert", lambda key, state: env.expert_action(key, state, params), _KEY, state, doc="Sees the state.")
         found.append("expert")
-    for view in views:
-        seen = _view(env, view)
-        try:
-            player = reference.memory_player(seen, params)
+    seen = _view(env, "pomdp")
+    # A game of others has no memory player, and some of ours call Python, as BattleShip's does.
+    with contextlib.suppress(LookupError, UnsupportedError):
+        player = reference.memory_player(seen, params)
 
-            def act(key: Any, memory: Any, state: Any, seen: Any = seen, player: Any = player) -> Any:
-                memory, action = player.act(key, memory, seen.glimpse(state))
-                return {"memory": memory, "action": action}
+        def act(key: Any, memory: Any, state: Any) -> Any:
+            memory, action = player.act(key, memory, seen.glimpse(state))
+            return {"memory": memory, "action": action}
 
-            name = view.capitalize()
-            module.add(f"act{name}", act, _KEY, player.memory, state, doc=f"The memory player, shown the {view.upper()}.")
-            module.add(f"begin{name}", lambda player=player: player.memory, doc="Its memory before its first glimpse.")
-            found.append(view)
-        except (LookupError, UnsupportedError):  # a game of others; or a player that calls Python, as BattleShip's does
-            continue
+        module.add("act", act, _KEY, player.memory, state, doc="The memory player, shown the POMDP.")
+        module.add("begin", lambda: player.memory, doc="Its memory before its first glimpse.")
+        found.append("memory")
     return module, found
 
 

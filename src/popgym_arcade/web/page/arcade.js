@@ -37,7 +37,7 @@ const TEMPLATE = `
 </div>
 <div class="settings">
   <label>Level <select id="level"></select></label>
-  <label>Player <select id="player"></select></label>
+  <label>Who plays <select id="player"></select></label>
   <label>Race <select id="rival"></select></label>
   <label>Seed <input id="seed" type="number" min="0" max="${SEEDS - 1}" step="1" inputmode="numeric"></label>
   <label id="pace-label">Pace <input id="pace" type="number" min="0.1" max="100" step="any" inputmode="decimal"></label>
@@ -54,9 +54,13 @@ const TEMPLATE = `
 <p id="keys">Arrows move, space fires. The keys work while the game has the focus.</p>`;
 
 class ArcadeGame extends HTMLElement {
-  async connectedCallback() {
+  connectedCallback() {
     if (this.shadowRoot) return;
     this.attachShadow({ mode: "open" }).innerHTML = TEMPLATE;
+    this.start().catch((error) => this.say(`The game cannot be shown: ${error.message}`));
+  }
+
+  async start() {
     this.entry = GAMES.find((each) => each.game === this.getAttribute("game"));
     if (!this.entry) throw new Error(`there is no game ${this.getAttribute("game")}`);
     const asked = new URLSearchParams(location.search);
@@ -110,20 +114,20 @@ class ArcadeGame extends HTMLElement {
   }
 
   async play(kind) {
-    this.player = kind === "you" ? null : { kind, ...named(kind, this.level), ...(await this.loaded(kind)) };
+    this.player = kind === "you" ? null : await this.loaded(kind);
     this.replayed = null;
     this.begin(this.session.seed);
   }
 
   async race(kind) {
-    this.rival = kind === "" ? null : { ...named(kind, this.level), ...(await this.loaded(kind)) };
+    this.rival = kind === "" ? null : await this.loaded(kind);
     if (this.rival) this.rival.session = new Session(this.session.game, this.session.seed);
     this.begin(this.session.seed);
   }
 
   async loaded(kind) {
     this.say("Loading …");
-    const player = await load(kind, this.level, this.view === "MDP" ? "MDP" : "POMDP");
+    const player = await load(kind, this.level);
     this.say("");
     return player;
   }
@@ -328,7 +332,7 @@ class ArcadeGame extends HTMLElement {
     }
     if (replayed?.isOver) return "The log ends here; it shows what was played, bit for bit.";
     if (replayed) return `Replay of episode ${replayed.episode + 1} of ${replayed.episodes.length}.`;
-    if (player) return this.isPaused ? `${player.name} waits.` : `${player.name} plays.`;
+    if (player) return `${player.name}, who sees ${player.sees}, ${this.isPaused ? "waits" : "plays"}.`;
     if (session.step === 0) return `${session.game.about.goal} An arrow or space begins.`;
     return this.isPaused && this.pace !== null ? "Paused. An arrow or space goes on." : "";
   }
@@ -400,8 +404,6 @@ class ArcadeGame extends HTMLElement {
     this.held = this.held.filter((each) => each !== action);
   }
 }
-
-const named = (kind, level) => ({ name: offered(level).find(([each]) => each === kind)[1].replace(/^t/, "T") });
 
 const random = () => crypto.getRandomValues(new Uint32Array(1))[0];
 

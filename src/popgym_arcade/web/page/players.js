@@ -1,34 +1,30 @@
 // Players other than the visitor: the expert, the memory player, an agent. Each looks at a session and says what to do.
 
 const ROOT = new URL("../", import.meta.url);
+const NAMES = { agent: "the trained agent", memory: "the memory player", expert: "the expert" };
 
 // The players of a game, as [kind, name].
 export function offered(level) {
-  const found = [];
-  if (level.agent) found.push(["agent", "the trained agent"]);
-  if (level.players.includes("pomdp")) found.push(["memory", "the memory player"]);
-  if (level.players.includes("expert")) found.push(["expert", "the expert"]);
-  return found;
+  const kinds = level.agent ? ["agent", ...level.players] : level.players;
+  return Object.entries(NAMES).filter(([kind]) => kinds.includes(kind));
 }
 
-// Loads a player: { act(session) -> action, values }, the values of all actions if it has them.
-// A memory player is shown a view, "MDP" or "POMDP"; an agent that which it was trained on.
-export async function load(kind, level, view) {
-  if (kind === "agent") return agent(await import(new URL(`agents/${level.agent}.js`, ROOT)));
+// Loads a player: { name, sees, act(session) -> action, values }, the values of all actions if it has them.
+export async function load(kind, level) {
+  const name = NAMES[kind].replace(/^t/, "T");
+  if (kind === "agent") return { name, ...agent(await import(new URL(`agents/${level.agent}.js`, ROOT))) };
   const module = await import(new URL(`players/${level.id}.js`, ROOT));
-  return kind === "expert" ? { act: (session) => module.expert(session.playersKey(), session.state) } : rememberer(module, view);
+  if (kind === "memory") return { name, sees: "the POMDP", act: remembering(module) };
+  return { name, sees: "the state", act: (session) => module.expert(session.playersKey(), session.state) };
 }
 
-function rememberer(module, view) {
-  const [begin, look] = view === "POMDP" ? [module.beginPomdp, module.actPomdp] : [module.beginMdp, module.actMdp];
+function remembering(module) {
   let memory = null;
-  return {
-    act(session) {
-      if (session.step === 0) memory = begin();
-      const looked = look(session.playersKey(), memory, session.state);
-      memory = looked.memory;
-      return looked.action;
-    },
+  return (session) => {
+    if (session.step === 0) memory = module.begin();
+    const looked = module.act(session.playersKey(), memory, session.state);
+    memory = looked.memory;
+    return looked.action;
   };
 }
 
@@ -36,6 +32,7 @@ function agent(module) {
   let memory = null;
   let last = 0;
   return {
+    sees: `the ${module.about.view.toUpperCase()}`,
     values: null,
     act(session) {
       if (session.step === 0) memory = module.begin();

@@ -27,7 +27,7 @@ class Tile {
     this.session = new Session(game, 1);
     this.wait = 1000 / (game.about.pace ?? PACE);
     this.show();
-    if (this.level.players.includes("expert")) this.player = await load("expert", this.level, "MDP");
+    if (this.level.players.includes("expert")) this.player = await load("expert", this.level);
   }
 
   show() {
