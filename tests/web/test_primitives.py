@@ -187,6 +187,9 @@ def cases() -> dict[str, Case]:
     )
     add("scatter one", lambda x, row, col: x.at[row, col].add(5), table, np.asarray(np.int32(2)), np.asarray(np.int32(-1)))
     add("batched scatter", lambda x, at: jax.vmap(lambda row, i: row.at[i].set(7))(x, at), table, np.abs(indices(3, 6)))
+    turned = np.array([3, 0, 4, 1, 2], np.int32)
+    add("scatter of itself", lambda x: (x + 0).at[x].set(x + 0), turned)
+    add("scatter in place of itself", scatter_itself, turned)
     add("sort", lambda x: jnp.sort(x, axis=0), cube)
     add("argsort", lambda x: jnp.argsort(x), numbers(np.int8, 50) % 5)
     add(
@@ -230,6 +233,11 @@ def update_in_place(x: Any, at: Any) -> Any:
     frame = lax.dynamic_update_slice(frame, x[:2, :2], (at, at, 0))
     frame = lax.dynamic_update_slice(frame, frame[1:3, :3] * 2, (at, at - 2, 0))
     return lax.dynamic_update_slice(frame, frame[::2, ::2], (0, at, 0))
+
+
+def scatter_itself(x: Any) -> Any:
+    y = x * 1
+    return y.at[y].set(y, unique_indices=True, mode="promise_in_bounds")
 
 
 def update_apart(x: Any, at: Any) -> Any:

@@ -159,8 +159,8 @@ class Module:
     def _argument(self, dtype: Any, shape: Sequence[int], expression: str) -> Value:
         return stored(dtype, shape, self._let(expression)) if shape else self.number(dtype, expression)
 
-    def _let(self, expression: str, keyword: str = "const", prefix: str = "v") -> str:
-        name = self.name(prefix)
+    def _let(self, expression: str, keyword: str = "const") -> str:
+        name = self.name("v")
         self.line(f"{keyword} {name} = {expression};")
         return name
 
@@ -266,9 +266,8 @@ class Module:
         """The expression of an output: arrays are the caller's own."""
         if not value.shape:
             return f"Boolean({value.at(())})" if value.dtype.kind == "b" else value.at(())
-        kept = value if value.is_whole and value.place else self.copy(value)
-        assert kept.place
-        return f"{kept.place.buffer}.slice()"
+        assert value.place
+        return f"{value.place.buffer}.slice()"
 
 
 def _merged(target: Value, source: Value) -> tuple[Value, Value]:

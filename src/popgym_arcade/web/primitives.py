@@ -4,7 +4,8 @@ A rule is given an equation and its inputs, and returns its output. Most are ele
 Integers wrap as XLA's do, float32 is rounded after each operation; truth values may be booleans or 0 and 1 on the way.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ def _cast(dtype: np.dtype[Any], expression: str) -> str:
     """Bring the result of an operation into the range of its dtype."""
     if dtype == np.float32:
         return f"fround({expression})"
-    return f"({_CASTS[dtype.name].format(expression)})" if dtype.kind != "b" else f"({expression})"
+    return f"({_CASTS[dtype.name].format(expression)})"
 
 
 def _is_float(array: Any) -> bool:
@@ -387,7 +388,7 @@ def _dynamic_slice(module: "Module", equation: Equation, x: Value, *starts: Valu
 @_rule("dynamic_update_slice", reads_once=True)
 def _dynamic_update_slice(module: "Module", equation: Equation, x: Value, update: Value, *starts: Value) -> Value:
     if x.reads & update.reads:
-        update = module.store(update)
+        update = module.copy(update)
     offsets = [_start(module, *each) for each in zip(starts, x.shape, update.shape, strict=True)]
     x = module.own(x)
     module.fill(x.moved(update.shape, offsets, [(axis, 1) for axis in range(len(x.shape))]), update)
@@ -518,17 +519,7 @@ def _window_start(
     return found, tests
 
 
-@_rule(
-    "scatter",
-    "scatter-add",
-    "scatter_add",
-    "scatter-mul",
-    "scatter_mul",
-    "scatter-min",
-    "scatter_min",
-    "scatter-max",
-    "scatter_max",
-)
+@_rule("scatter", *(f"scatter{joint}{kind}" for joint in "-_" for kind in ("add", "mul", "min", "max")))
 def _scatter(module: "Module", equation: Equation, x: Value, starts: Value, updates: Value) -> Value:
     numbers = equation.params["dimension_numbers"]
     clamps = "CLIP" in str(equation.params["mode"]).upper()
@@ -537,6 +528,7 @@ def _scatter(module: "Module", equation: Equation, x: Value, starts: Value, upda
     for axis, place in zip(window, numbers.update_window_dims, strict=True):
         sizes[axis] = updates.shape[place]
     combine = {"add": _add, "mul": _mul, "min": _min, "max": _max}.get(equation.name[8:])
+    starts, updates = (module.copy(value) if value.reads & x.reads else value for value in (starts, updates))
     target = module.own(x)
     with module.loops(updates.shape) as index:
         batch = [index[axis] for axis in range(len(index)) if axis not in numbers.update_window_dims]
@@ -638,26 +630,16 @@ def _each(module: "Module", equation: Equation, body: Callable[[Sequence[Index]]
     return target
 
 
-def _over(module: "Module", shape: Sequence[int], axes: Sequence[int], kept: Sequence[Index]) -> Any:
+@contextlib.contextmanager
+def _over(module: "Module", shape: Sequence[int], axes: Sequence[int], kept: Sequence[Index]) -> Iterator[list[Index]]:
     """Loop over some axes of a shape, given the indices along the others; yields whole indices."""
     others = iter(kept)
-    fixed = {axis: next(others) for axis in range(len(shape)) if axis not in axes}
-    return _Filled(module.loops([shape[axis] for axis in axes]), axes, fixed)
+    with module.loops([shape[axis] for axis in axes]) as inner:
+        moving = dict(zip(axes, inner, strict=True))
+        yield [moving[axis] if axis in moving else next(others) for axis in range(len(shape))]
 
 
-class _Filled:
-    def __init__(self, loops: Any, axes: Sequence[int], fixed: dict[int, Index]) -> None:
-        self._loops, self._axes, self._fixed = loops, axes, fixed
-
-    def __enter__(self) -> list[Index]:
-        index = {**self._fixed, **dict(zip(self._axes, self._loops.__enter__(), strict=True))}
-        return [index[axis] for axis in range(len(index))]
-
-    def __exit__(self, *error: Any) -> None:
-        self._loops.__exit__(*error)
-
-
-_RUNNING = {"cumsum": ("reduce_sum"), "cumprod": "reduce_prod", "cummax": "reduce_max", "cummin": "reduce_min"}
+_RUNNING = {"cumsum": "reduce_sum", "cumprod": "reduce_prod", "cummax": "reduce_max", "cummin": "reduce_min"}
 
 
 @_rule(*_RUNNING, reads_once=True)
