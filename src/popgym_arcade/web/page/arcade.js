@@ -46,7 +46,7 @@ const TEMPLATE = `
 <dl id="figures">
   <div><dt>Step</dt><dd id="step"></dd></div>
   <div><dt>Return</dt><dd id="return"></dd></div>
-  <div><dt>Memory score, at the end</dt><dd id="score"></dd></div>
+  <div><dt>Memory score</dt><dd id="score"></dd></div>
 </dl>
 <div id="scale"></div>
 </div>
