@@ -226,10 +226,9 @@ def test_the_agent_has_the_values_of_the_network(served: Any) -> None:
     page.locator("#message").get_by_text("The trained agent, who sees the POMDP, plays.").wait_for()
     page.locator("#oneStep").click()
     first = page.evaluate("[...document.querySelector('arcade-game').player.values]")
-    page.evaluate("document.querySelector('arcade-game').begin(3)")
-    page.evaluate("document.querySelector('arcade-game').isPaused = true")
     steps = page.evaluate(
         """() => { const game = document.querySelector('arcade-game'), found = [];
+        game.begin(3);
         for (let n = 0; n < 12; n++) { game.oneStep(); found.push([...game.player.values]); } return found; }"""
     )
     assert len(first) == 5
@@ -346,7 +345,7 @@ def _contrast(one: list[int], other: list[int]) -> float:
 def test_the_start_page_moves_where_that_is_liked(motion: str, served: Any) -> None:
     page = served("index.html", reduced_motion=motion)
     canvas = page.locator("canvas").first
-    until(page, lambda: canvas.get_attribute("aria-label") is not None)
+    until(page, lambda: canvas.get_attribute("width") == "128")
     look = "canvas => canvas.toDataURL()"
     first = canvas.evaluate(look)
     if motion == "reduce":

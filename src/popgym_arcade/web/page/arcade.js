@@ -106,6 +106,7 @@ class ArcadeGame extends HTMLElement {
     this.rival?.session.begin(seed);
     this.message = "";
     this.pressed = null;
+    this.writtenAt = 0;
     this.isPaused = this.pace !== null; // a game that runs by itself begins with the first key
     if (this.player || this.replayed) this.isPaused = false;
     this.part("seed").value = seed;
@@ -204,12 +205,18 @@ class ArcadeGame extends HTMLElement {
   switchView() {
     this.single = (this.view === "both" ? this.single : this.view) === "POMDP" ? "MDP" : "POMDP";
     this.view = this.single;
-    this.show();
+    this.look();
   }
 
   toggleBoth() {
     if (this.view === "both") this.view = this.single ?? "MDP";
     else [this.single, this.view] = [this.view, "both"];
+    this.look();
+  }
+
+  // Shows what has changed by more than a step.
+  look() {
+    this.writtenAt = 0;
     this.show();
   }
 
@@ -222,7 +229,7 @@ class ArcadeGame extends HTMLElement {
     if (this.isPaused && this.pace !== null && !this.player && !this.replayed && this.session.step === 0) return;
     this.isPaused = !this.isPaused;
     this.wake();
-    this.show();
+    this.look();
   }
 
   oneStep() {
@@ -265,7 +272,7 @@ class ArcadeGame extends HTMLElement {
     let wrong = "";
     if (replayed.step < steps.length) {
       const step = steps[replayed.step++];
-      this.view = SHOWN[step.view] ? step.view : this.view;
+      if (SHOWN[step.view] && step.view !== this.view) [this.view, this.writtenAt] = [step.view, 0];
       wrong = this.session.end ? `line ${step.line}: the episode is over before this step` : "";
       wrong ||= differsFromStep(step, this.session.act(step.action));
     } else {
@@ -290,18 +297,28 @@ class ArcadeGame extends HTMLElement {
 
   show() {
     const { session, rival } = this;
+    for (const view of SHOWN[this.view]) draw(this.part(view).firstChild, session.frame(view));
+    if (rival) draw(this.part("rival-figure").firstChild, rival.session.frame(SHOWN[this.view].at(-1)));
+    // Words and figures need a layout, which takes longer than a step: ten times a second will do.
+    if (performance.now() - this.writtenAt >= 100) this.write();
+    else this.later ||= setTimeout(() => this.write(), 100);
+  }
+
+  write() {
+    clearTimeout(this.later);
+    this.later = 0;
+    this.writtenAt = performance.now();
+    const { session, rival } = this;
     const { about } = session.game;
     for (const view of SHOWN.both) {
-      const figure = this.part(view);
-      figure.hidden = !SHOWN[this.view].includes(view);
-      if (!figure.hidden) draw(figure.firstChild, session.frame(view), `${view} of ${about.id}, score ${session.state.score} %`);
+      this.part(view).hidden = !SHOWN[this.view].includes(view);
+      this.part(view).firstChild.setAttribute("aria-label", `${view} of ${about.id}, score ${session.state.score} %`);
     }
     const figure = this.part("rival-figure");
     figure.hidden = !rival;
     if (rival) {
-      const view = SHOWN[this.view].at(-1);
-      draw(figure.firstChild, rival.session.frame(view), `${rival.name}, score ${rival.session.state.score} %`);
-      figure.lastChild.textContent = `${rival.name}: ${signed(rival.session.total)}${rival.session.end && ", at its end"}`;
+      figure.firstChild.setAttribute("aria-label", `${rival.name}, score ${rival.session.state.score} %`);
+      write(figure.lastChild, `${rival.name}: ${signed(rival.session.total)}${rival.session.end && ", at its end"}`);
     }
     this.part("stage").style.setProperty("--count", SHOWN[this.view].length + Boolean(rival));
     write(this.part("step"), `${session.step} of ${about.clock}`);
@@ -316,9 +333,7 @@ class ArcadeGame extends HTMLElement {
       this.part(id).setAttribute("aria-pressed", isOn);
     }
     const isByItself = Boolean(this.player || this.replayed);
-    this.part("oneStep").hidden = !isByItself && this.pace === null;
-    this.part("togglePause").hidden = !isByItself && this.pace === null;
-    this.part("pace-label").hidden = !isByItself && this.pace === null;
+    for (const id of ["oneStep", "togglePause", "pace-label"]) this.part(id).hidden = !isByItself && this.pace === null;
     this.part("pad").hidden = isByItself;
     this.say(this.message || this.told());
   }
@@ -419,7 +434,7 @@ function memoryScore(about, total, view) {
 }
 
 // Draws a frame, RGB, on a canvas.
-export function draw(canvas, frame, label) {
+export function draw(canvas, frame) {
   const size = Math.sqrt(frame.length / 3);
   if (canvas.width !== size || !canvas.image) {
     canvas.width = canvas.height = size;
@@ -433,7 +448,6 @@ export function draw(canvas, frame, label) {
     data[to + 2] = frame[from + 2];
   }
   canvas.getContext("2d").putImageData(canvas.image, 0, 0);
-  if (label !== canvas.label) canvas.setAttribute("aria-label", (canvas.label = label));
 }
 
 // Writing what stands there already would cost a layout, and be read aloud again.

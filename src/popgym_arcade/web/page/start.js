@@ -18,6 +18,8 @@ class Tile {
     this.item.querySelector("b").textContent = entry.game;
     this.item.querySelector("b + span").textContent = entry.goal;
     [this.mdp, this.pomdp] = this.item.querySelectorAll("canvas");
+    this.mdp.setAttribute("aria-label", `${entry.game}, all is shown`);
+    this.pomdp.setAttribute("aria-label", `${entry.game}, some is hidden`);
     this.due = 0;
     this.isVisible = false;
   }
@@ -31,9 +33,8 @@ class Tile {
   }
 
   show() {
-    const { id } = this.session.game.about;
-    draw(this.mdp, this.session.frame("MDP"), `${id}, all is shown`);
-    draw(this.pomdp, this.session.frame("POMDP"), `${id}, some is hidden`);
+    draw(this.mdp, this.session.frame("MDP"));
+    draw(this.pomdp, this.session.frame("POMDP"));
   }
 
   tick(now) {
