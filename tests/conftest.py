@@ -1,4 +1,4 @@
-"""What holds for all tests: compiling is cheap and kept nowhere, shapes are checked, signals are the default, one browser."""
+"""What holds for all tests: compiling is cheap and kept nowhere, shapes are checked, signals are default, one browser."""
 
 import importlib.util
 import os
