@@ -12,7 +12,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the longer proofs"
 	@echo "make docs       make the gallery and the games' pages anew"
-	@echo "make site       build the documentation as a site in site/"
+	@echo "make site       build the documentation, with the games to play in it, as a site in site/"
 	@echo "make benchmark  compare the speed with popgym-arcade 0.0.7, which gets an environment of its own"
 	@echo "make clean      remove what these commands installed"
 
@@ -37,18 +37,19 @@ docs: $(VENV)/demo
 	$(BIN)/python -m docs.make
 
 site: $(VENV)/site
+	$(BIN)/popgym-arcade export-web --out docs/arcade
 	$(BIN)/zensical build --clean --strict
 
 benchmark: $(VENV)/demo
 	$(BIN)/python benchmarks/compare.py
 
 clean:
-	rm -rf $(VENV) out site .cache
+	rm -rf $(VENV) out site .cache docs/arcade
 
 # One stamp per extra, one for the tools of contributors, one for those of the site: installed again when the declared
 # dependencies change.
 $(VENV)/dev: WANTED = '.[all]' --group dev
-$(VENV)/site: WANTED = . --group site
+$(VENV)/site: WANTED = '.[baselines]' --group site
 $(VENV)/%: WANTED = '.[$*]'
 $(VENV)/%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

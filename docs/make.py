@@ -178,6 +178,8 @@ def _page(game: Game) -> str:
         f"# {game.__name__}",
         f"{summary} Names: {', '.join(f'`{game.__name__}{level}`' for level in game.difficulties)}. Version of the rules: "
         f"{game.version}.",
+        f'<div><arcade-game game="{game.__name__}">On the site this game is played in the page.</arcade-game></div>',
+        "[In a browser](../play.md) explains the controls.",
         _table(["The expert", "A random player"], [films]),
         f"One episode of `{env.name}` each, in both views: the one of median length among {_CANDIDATES}. Of one longer than "
         f"{2 * _HALF} frames there are the first {_HALF} and the last {_HALF}.",

@@ -1,15 +1,22 @@
-"""What holds for all tests: compiling is cheap and kept nowhere, shapes are checked, children get default signals."""
+"""What holds for all tests: compiling is cheap and kept nowhere, shapes are checked, signals are default, one browser."""
 
 import importlib.util
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 # Most of the time goes into compiling; with less optimisation a sixth of it is spared. Children do the same.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # what tests compile is none of the user's
+
+_OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 
 if importlib.util.find_spec("jaxtyping"):  # the core is tested without the extras, too
     import jaxtyping
@@ -18,6 +25,27 @@ if importlib.util.find_spec("jaxtyping"):  # the core is tested without the extr
         ["popgym_arcade.baselines", "popgym_arcade.introspection"],
         "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as type checkers have it
     )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real browser; where there is none, `POPGYM_ARCADE_BROWSER=required` makes that an error."""
+    path = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    missing = None
+    if path is None:
+        missing = "no Chromium is installed (Debian: apt-get install chromium)"
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        missing, sync_playwright = "playwright is not installed", None
+    if missing or sync_playwright is None:
+        if os.environ.get("POPGYM_ARCADE_BROWSER") == "required":
+            pytest.fail(f"this is to be tested in a browser, but {missing}")
+        pytest.skip(f"not tested in a browser: {missing}")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(_OPTIONS))
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line: `popgym-arcade list | play | demo | benchmark | train | sweep | evaluate | introspect`."""
+"""The command line: `popgym-arcade list | play | demo | benchmark | train | sweep | evaluate | introspect | export-web`."""
 
 import argparse
 import importlib
@@ -13,6 +13,7 @@ from popgym_arcade import compile_cache, registration, terminal
 from popgym_arcade.arguments import integer, real, seed_number
 from popgym_arcade.environment import VIEWS, view_name
 from popgym_arcade.introspection import command as introspect
+from popgym_arcade.web import command as export_web
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_evaluate)
 
     introspect.register(commands)
+    export_web.register(commands)
     return parser
 
 

@@ -43,7 +43,7 @@ def check(env: Environment[Any, Any]) -> None:
 def play(env: Environment[Any, Any]) -> dict[str, np.ndarray]:
     """Play the expert's actions and random ones in turn, with auto-reset."""
     env, params = contract.sized(env), env.default_params
-    key_start, keys, random = map(np.asarray, _keys_and_actions())
+    key_start, keys, random = map(np.asarray, keys_and_actions())
 
     def batch(key: np.ndarray) -> np.ndarray:
         return np.repeat(key[None], testing.ENVS, 0)  # one episode, in all environments of a batch
@@ -65,7 +65,7 @@ def play(env: Environment[Any, Any]) -> dict[str, np.ndarray]:
 
 
 @jax.jit
-def _keys_and_actions() -> tuple[jax.Array, jax.Array, jax.Array]:
+def keys_and_actions() -> tuple[jax.Array, jax.Array, jax.Array]:
     """The key of the start, those of each step and its expert, and random actions."""
     key, key_start = jax.random.split(jax.random.key(2025))
     steps, actions, experts = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(jax.random.split(key, STEPS))

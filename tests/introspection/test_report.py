@@ -1,4 +1,4 @@
-"""The report, in a real browser; where there is none, `POPGYM_ARCADE_BROWSER=required` makes that an error."""
+"""The report, in a real browser."""
 
 import base64
 import dataclasses
@@ -6,10 +6,8 @@ import datetime
 import html
 import itertools
 import json
-import os
 import pathlib
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,10 +21,6 @@ from popgym_arcade.introspection import report
 from popgym_arcade.introspection.subject import Subject, subject
 from tests.introspection import known
 
-OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 CONFIG = {"ENV_NAME": "NavigatorEasy", "PARTIAL": False, "MEMORY_TYPE": "gru", "SEED": 0}
 STEPS = 12
 
@@ -43,26 +37,6 @@ def views() -> Any:
 @pytest.fixture(scope="module")
 def document(views: Any) -> str:
     return report.html(views)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-    missing = None
-    if path is None:
-        missing = "no Chromium is installed (Debian: apt-get install chromium)"
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        missing, sync_playwright = "playwright is not installed", None
-    if missing or sync_playwright is None:
-        if os.environ.get("POPGYM_ARCADE_BROWSER") == "required":
-            pytest.fail(f"the report is to be tested in a browser, but {missing}")
-        pytest.skip(f"the report is not tested in a browser: {missing}")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
-        yield started
-        started.close()
 
 
 @pytest.fixture
