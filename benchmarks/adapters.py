@@ -34,7 +34,7 @@ Step = Callable[[np.ndarray], Any]
 def main() -> int:
     """Measure, print the table, and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: three games)")
+    parser.add_argument("env_ids", nargs="*", metavar="ENV_ID", help="names such as NavigatorEasy (default: three)")
     parser.add_argument("--num-envs", type=int, default=256, help="environments in a batch (default: 256)")
     parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each way (default: 3)")
@@ -42,19 +42,19 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     parser.add_argument("--way", choices=WAYS, help="measure this way alone, in this process, and print the rate")
     options = parser.parse_args()
-    games = options.games or ["CartPoleEasy", "BattleShipEasy", "NavigatorEasy"]
+    env_ids = options.env_ids or ["CartPoleEasy", "BattleShipEasy", "NavigatorEasy"]
     if options.way:
-        print(measure(games[0], options.way, options.num_envs, options.obs_size, options.seconds))
+        print(measure(env_ids[0], options.way, options.num_envs, options.obs_size, options.seconds))
         return 0
 
     results = []
     with terminal.Progress() as progress:
-        for game in games:
+        for env_id in env_ids:
             rates: dict[str, list[float]] = {way: [] for way in WAYS}
             for turn in range(options.rounds):
                 for way, measured in rates.items():
-                    progress(f"{game}, round {turn + 1}/{options.rounds}, {way}")
-                    command = [sys.executable, __file__, game, "--way", way, "--num-envs", str(options.num_envs)]
+                    progress(f"{env_id}, round {turn + 1}/{options.rounds}, {way}")
+                    command = [sys.executable, __file__, env_id, "--way", way, "--num-envs", str(options.num_envs)]
                     command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
                     measured.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
             medians = {way: statistics.median(measured) for way, measured in rates.items()}
@@ -62,13 +62,13 @@ def main() -> int:
                 base = medians[next(iter(ways))]
                 for way in ways:
                     results.append(
-                        {"game": game, "way": way, "frames_per_second": medians[way], "of_raw": medians[way] / base}
+                        {"env_id": env_id, "way": way, "frames_per_second": medians[way], "of_raw": medians[way] / base}
                     )
     machine = speed.machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{options.num_envs} environments, {options.obs_size} px, MDP")
-    rows = [[one["game"], one["way"], f"{one['frames_per_second']:,.0f}", f"{one['of_raw']:.2f}"] for one in results]
-    print(terminal.table(["game", "way", "frames/s", "of raw"], rows))
+    rows = [[one["env_id"], one["way"], f"{one['frames_per_second']:,.0f}", f"{one['of_raw']:.2f}"] for one in results]
+    print(terminal.table(["environment", "way", "frames/s", "of raw"], rows))
     path = options.out / f"adapters-{speed.file_name(machine)}.json"
     content = {"machine": machine, "num_envs": options.num_envs, "obs_size": options.obs_size, "results": results}
     files.write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
@@ -76,10 +76,10 @@ def main() -> int:
     return 0
 
 
-def measure(game: str, way: str, num_envs: int, obs_size: int, seconds: float) -> float:
+def measure(env_id: str, way: str, num_envs: int, obs_size: int, seconds: float) -> float:
     """Return the frames per second of one way."""
     num_envs = 1 if way in SINGLE else num_envs
-    step = WAYS[way](game, num_envs, obs_size)
+    step = WAYS[way](env_id, num_envs, obs_size)
     actions = np.random.default_rng(0).integers(0, 5, (64, num_envs))
     durations: list[float] = []
     begin = time.perf_counter()
@@ -90,17 +90,17 @@ def measure(game: str, way: str, num_envs: int, obs_size: int, seconds: float) -
     return num_envs / statistics.median(durations[1:])
 
 
-def raw(game: str, num_envs: int, obs_size: int) -> Step:
+def raw(env_id: str, num_envs: int, obs_size: int) -> Step:
     """Step a batch of the core's environments."""
-    env, params = popgym_arcade.make(game, obs_size=obs_size)
+    env, params = popgym_arcade.make(env_id, obs_size=obs_size)
     state = jax.jit(lambda keys: jax.vmap(env.reset)(keys)[1])(jax.random.split(jax.random.key(0), num_envs))
     keys = [jax.random.split(jax.random.key(number), num_envs) for number in range(8)]
     return stepping(jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None))), keys, state, params)
 
 
-def raw_single(game: str, num_envs: int, obs_size: int) -> Step:
+def raw_single(env_id: str, num_envs: int, obs_size: int) -> Step:
     """Step one of the core's environments."""
-    env, params = popgym_arcade.make(game, obs_size=obs_size)
+    env, params = popgym_arcade.make(env_id, obs_size=obs_size)
     keys = list(jax.random.split(jax.random.key(0), 8))
     step = stepping(jax.jit(env.step), keys, env.reset(keys[0])[1], params)
     return lambda actions: step(actions[0])
@@ -118,16 +118,16 @@ def stepping(advance: Any, keys: list[jax.Array], state: Any, params: Any) -> St
     return step
 
 
-def batch(game: str, num_envs: int, obs_size: int, **options: Any) -> Step:
+def batch(env_id: str, num_envs: int, obs_size: int, **options: Any) -> Step:
     """Step a batch of Gymnasium."""
-    envs = ArcadeVectorEnv(game, num_envs, obs_size=obs_size, **options)
+    envs = ArcadeVectorEnv(env_id, num_envs, obs_size=obs_size, **options)
     envs.reset(seed=0)
     return lambda actions: jax.block_until_ready(envs.step(actions)[0])
 
 
-def single(game: str, num_envs: int, obs_size: int) -> Step:
+def single(env_id: str, num_envs: int, obs_size: int) -> Step:
     """Step one environment of Gymnasium."""
-    env = ArcadeEnv(game, obs_size=obs_size)
+    env = ArcadeEnv(env_id, obs_size=obs_size)
     env.reset(seed=0)
 
     def step(actions: np.ndarray) -> None:
@@ -138,20 +138,20 @@ def single(game: str, num_envs: int, obs_size: int) -> Step:
     return step
 
 
-def vec_env(game: str, num_envs: int, obs_size: int) -> Step:
+def vec_env(env_id: str, num_envs: int, obs_size: int) -> Step:
     """Step a batch of Stable-Baselines3."""
     from popgym_arcade.adapters.stable_baselines3 import ArcadeVecEnv
 
-    envs = ArcadeVecEnv(game, num_envs, obs_size=obs_size)
+    envs = ArcadeVecEnv(env_id, num_envs, obs_size=obs_size)
     envs.reset()
     return envs.step
 
 
-def dummy_vec_env(game: str, num_envs: int, obs_size: int) -> Step:
+def dummy_vec_env(env_id: str, num_envs: int, obs_size: int) -> Step:
     """Step a batch that Stable-Baselines3 makes of single environments."""
     from stable_baselines3.common.vec_env import DummyVecEnv  # pyright: ignore[reportMissingImports]
 
-    envs = DummyVecEnv([lambda: ArcadeEnv(game, obs_size=obs_size)] * num_envs)
+    envs = DummyVecEnv([lambda: ArcadeEnv(env_id, obs_size=obs_size)] * num_envs)
     envs.reset()
     return envs.step
 

@@ -5,7 +5,7 @@ processes that take turns: ours, theirs, ours, theirs, ... Quoted are medians ov
 round takes longer than `--patience` is measured in that one round (the other package's AutoEncode compiles for minutes).
 Run it as
 
-    python benchmarks/compare.py [GAME ...]
+    python benchmarks/compare.py [ENV_ID ...]
 
 without which all Easy games are compared. `--no-peer` measures this package alone, for devices where the other one
 cannot be installed. The figures are written to `benchmarks/results/` under the device's name, after each configuration.
@@ -32,7 +32,7 @@ Runs = dict[tuple[str, Configuration], list[peer.Run]]
 def main() -> int:
     """Measure, print the table, and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("games", nargs="*", metavar="GAME", help="names such as NavigatorEasy (default: all Easy games)")
+    parser.add_argument("env_ids", nargs="*", metavar="ENV_ID", help="names such as NavigatorEasy (default: all Easy games)")
     parser.add_argument("--num-envs", type=int, default=256, help="environments in a batch (default: 256)")
     parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each package and configuration (default: 3)")
@@ -42,15 +42,15 @@ def main() -> int:
     parser.add_argument("--peer-venv", type=pathlib.Path, default=peer.FOLDER, help="where the peer is installed")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     options = parser.parse_args()
-    unknown = set(options.games) - set(registered_envs)
+    unknown = set(options.env_ids) - set(registered_envs)
     if unknown:
-        parser.error(f"unknown games: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown environments: {', '.join(sorted(unknown))}")
 
-    games = options.games or [name for name in registered_envs if name.endswith("Easy")]
+    env_ids = options.env_ids or [name for name in registered_envs if name.endswith("Easy")]
     pythons = {"ours": [sys.executable, "-P"]}
     if not options.no_peer:
         pythons["peer"] = peer.python(options.peer_venv)
-    configurations = [(game, partial_obs) for game in games for partial_obs in (False, True)]
+    configurations = [(env_id, partial_obs) for env_id in env_ids for partial_obs in (False, True)]
     runs: Runs = {}
     path = options.out
     with terminal.Progress() as progress:
@@ -79,8 +79,8 @@ def view(configuration: Configuration) -> str:
 
 def run_worker(python: list[str], configuration: Configuration, options: argparse.Namespace) -> peer.Run:
     """Measure one configuration in a process of its own."""
-    game, partial_obs = configuration
-    command = [*python, speed.__file__, "--game", game, "--num-envs", str(options.num_envs)]
+    env_id, partial_obs = configuration
+    command = [*python, speed.__file__, "--env-id", env_id, "--num-envs", str(options.num_envs)]
     command += ["--obs-size", str(options.obs_size), "--seconds", str(options.seconds)]
     command += ["--partial-obs"] if partial_obs else []
     return peer.run(command)
@@ -108,7 +108,7 @@ def fill_rate(runs: Runs) -> float:
 def print_table(runs: Runs, configurations: list[Configuration], options: argparse.Namespace) -> None:
     """Print a line for each configuration, and the summary."""
     with_peer = not options.no_peer
-    header = ["game", "view", "frames/s", "of fill", "compile s", "memory"]
+    header = ["environment", "view", "frames/s", "of fill", "compile s", "memory"]
     header += ["peer's frames/s", "peer's compile s", "ratio"] if with_peer else []
     rows = []
     for configuration in configurations:

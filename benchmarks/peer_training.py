@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trainer", choices=["PQN", "PQN_RNN", "PPO", "PPO_RNN"], required=True)
     parser.add_argument("--memory")
-    parser.add_argument("--game", required=True)
+    parser.add_argument("--env-id", required=True)
     for name in ("obs-size", "num-envs", "num-steps", "epochs", "minibatches", "updates"):
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
@@ -66,7 +66,7 @@ def make_train(options: argparse.Namespace, updates: int, epochs: int, window: i
     kind = options.trainer
     is_pqn = kind.startswith("PQN")
     settings = {
-        "ENV_NAME": options.game,
+        "ENV_NAME": options.env_id,
         "OBS_SIZE": options.obs_size,
         "NUM_ENVS": options.num_envs,
         "NUM_STEPS": options.num_steps,

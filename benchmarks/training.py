@@ -87,7 +87,9 @@ class TwoNetworks(eqx.Module):
 def main() -> int:
     """Measure, print the table, and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--game", default="CartPoleEasy", help="the game, in its POMDP view (default: CartPoleEasy)")
+    parser.add_argument(
+        "--env-id", default="CartPoleEasy", help="the environment, in its POMDP view (default: CartPoleEasy)"
+    )
     parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
     parser.add_argument("--num-envs", type=int, default=4, help="environments (default: 4)")
     parser.add_argument("--num-steps", type=int, default=32, help="steps of each in an update (default: 32)")
@@ -109,7 +111,7 @@ def main() -> int:
 
     python = None if options.no_peer else peer.python(options.peer_venv, peer.TRAINER)
     sizes = []
-    for name in ("game", "obs_size", "num_envs", "num_steps", "epochs", "minibatches"):
+    for name in ("env_id", "obs_size", "num_envs", "num_steps", "epochs", "minibatches"):
         sizes += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     runs: Runs = {}
     path = options.out
@@ -175,9 +177,9 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
 
 def make_config(way: Way, options: argparse.Namespace) -> Config[Any]:
     """Return what is trained: a preset as it is, or the network of the paper with the sizes given."""
-    settings: dict[str, Any] = {"algorithm": way.algorithm, "memory": way.memory, "env_id": options.game, "view": "pomdp"}
+    settings: dict[str, Any] = {"algorithm": way.algorithm, "memory": way.memory, "env_id": options.env_id, "view": "pomdp"}
     if way.preset:
-        return configs.from_dict(settings | configs.preset(way.preset, way.algorithm, options.game, way.memory))
+        return configs.from_dict(settings | configs.preset(way.preset, way.algorithm, options.env_id, way.memory))
     for name in ("obs_size", "num_envs", "num_steps", "epochs", "minibatches"):
         settings[name] = getattr(options, name)
     return configs.from_dict(settings | {"burn_in": 0})
@@ -232,7 +234,7 @@ def print_table(runs: Runs, options: argparse.Namespace) -> None:
         rows.append(row + [""] * (len(header) - len(row)))
     print(", ".join(f"{name} {value}" for name, value in speed.machine().items()))
     print(
-        f"{options.game} POMDP, {options.obs_size} px; {options.num_envs} environments x {options.num_steps} steps, "
+        f"{options.env_id} POMDP, {options.obs_size} px; {options.num_envs} environments x {options.num_steps} steps, "
         f"{options.epochs} epochs x {options.minibatches} minibatches; the preset has its own sizes"
     )
     print("collection: its share of an update; collects/s: frames played; learns/s: frames forward and backward; GB: peak")
@@ -248,7 +250,7 @@ def write(runs: Runs, options: argparse.Namespace) -> pathlib.Path:
     """Write all figures measured so far, and return the file."""
     about = speed.machine()
     path = options.out / f"training-{speed.file_name(about)}.json"
-    names = ("game", "obs_size", "num_envs", "num_steps", "epochs", "minibatches")
+    names = ("env_id", "obs_size", "num_envs", "num_steps", "epochs", "minibatches")
     content = {
         "machine": about,
         **{name: getattr(options, name) for name in names},

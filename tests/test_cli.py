@@ -155,7 +155,7 @@ def test_the_commands_start_without_a_game(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_worker_measures_whatever_package_it_finds() -> None:
-    command = [sys.executable, "-P", speed.__file__, "--game", "CartPoleEasy", "--partial-obs"]
+    command = [sys.executable, "-P", speed.__file__, "--env-id", "CartPoleEasy", "--partial-obs"]
     command += ["--num-envs", "2", "--obs-size", "64", "--seconds", "0.01"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     result = json.loads(done.stdout)

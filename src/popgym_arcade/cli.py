@@ -179,7 +179,7 @@ def _list(options: argparse.Namespace) -> int:
     for name in popgym_arcade.registered_envs:
         env, params = popgym_arcade.make(name)
         rows.append([name.ljust(22) + env.goal, str(params.max_steps_in_episode)])
-    print(terminal.table(["game", "steps"], rows))
+    print(terminal.table(["environment", "steps"], rows))
     return 0
 
 
@@ -250,7 +250,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     print("of fill: the rate over that of filling an array of the frames' shape; memory: bytes of a step over its frames'")
     rows = [
         [
-            result["game"],
+            result["env_id"],
             view_name(result["partial_obs"]),
             f"{result['frames_per_second']:,.0f}",
             f"{result['frames_per_second'] / limit:.0%}",
@@ -259,7 +259,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         ]
         for result in results
     ]
-    print(terminal.table(["game", "view", "frames/s", "of fill", "compile s", "memory"], rows))
+    print(terminal.table(["environment", "view", "frames/s", "of fill", "compile s", "memory"], rows))
     if options.json:
         content = {"machine": machine, "obs_size": options.obs_size, "fill_rate": limit, "results": results}
         files.write_whole(options.json, (json.dumps(content, indent=1) + "\n").encode())

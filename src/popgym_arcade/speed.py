@@ -1,6 +1,6 @@
 """Measuring the speed of games: every frame that is counted is written to memory, whole, and handed to another program.
 
-This file can also be run by itself, as `python -P speed.py --game ...`, in an environment in which another package of
+This file can also be run by itself, as `python -P speed.py --env-id ...`, in an environment in which another package of
 the name `popgym_arcade` is installed that follows the same calling convention: both are then measured by the same code.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 
 def measure(
-    game: str,
+    env_id: str,
     partial_obs: bool,
     *,
     num_envs: int,
@@ -32,7 +32,7 @@ def measure(
     """Step a batch of environments with random actions and auto-reset.
 
     Args:
-        game: the name of the game.
+        env_id: the name of the game.
         partial_obs: which view.
         num_envs: size of the batch.
         obs_size: size of the frames.
@@ -41,13 +41,13 @@ def measure(
         watch: called with the frames, uint8[num_envs, obs_size, obs_size, 3], after each step, outside of the timing.
 
     Returns:
-        `game`, `partial_obs`, `num_envs`, `compile_seconds` (of `jit(vmap(step))`, tracing included),
+        `env_id`, `partial_obs`, `num_envs`, `compile_seconds` (of `jit(vmap(step))`, tracing included),
         `frames_per_second` (median over the batches), `frame_bytes` (of one frame), and `memory_ratio` (bytes of
         arguments, outputs and temporaries of the compiled step over those of its frames).
     """
     import popgym_arcade
 
-    env, params = popgym_arcade.make(game, partial_obs=partial_obs, obs_size=obs_size)
+    env, params = popgym_arcade.make(env_id, partial_obs=partial_obs, obs_size=obs_size)
     start_states = jax.jit(lambda keys: jax.vmap(env.reset, in_axes=(0, None))(keys, params)[1])
     state = start_states(jax.random.split(jax.random.PRNGKey(0), num_envs))
     draw = jax.jit(lambda key: (jax.random.split(key, num_envs), jax.random.randint(key, (num_envs,), 0, 5)))
@@ -71,7 +71,7 @@ def measure(
             watch(obs)
     frame_bytes = obs_size * obs_size * 3
     return {
-        "game": game,
+        "env_id": env_id,
         "partial_obs": partial_obs,
         "num_envs": num_envs,
         "compile_seconds": compile_seconds,
@@ -138,14 +138,14 @@ def _cores() -> int:
 def main() -> None:
     """Measure one configuration given on the command line and print it as a line of JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--game", required=True)
+    parser.add_argument("--env-id", required=True)
     parser.add_argument("--partial-obs", action="store_true")
     parser.add_argument("--num-envs", type=int, required=True)
     parser.add_argument("--obs-size", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     args = parser.parse_args()
     sizes = {"num_envs": args.num_envs, "obs_size": args.obs_size}
-    result = measure(args.game, args.partial_obs, **sizes, seconds=args.seconds)
+    result = measure(args.env_id, args.partial_obs, **sizes, seconds=args.seconds)
     result["fill_rate"] = fill_rate(**sizes, seconds=min(args.seconds, 1.0))
     print(json.dumps(result | machine()))
 

@@ -454,7 +454,7 @@ def test_loading(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
         baselines.load(damaged)
     other = configs.read_config(damaged / "config.json").to_dict() | {"memory_size": 16}
     (damaged / "config.json").write_text(json.dumps(other))
-    with pytest.raises(CheckpointError, match=r"memory\.map_in\.weight has changed shape"):
+    with pytest.raises(CheckpointError, match="map_in.*weight.*has changed shape"):
         baselines.load(damaged, 1)
     (damaged / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="must name an algorithm"):

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import hashlib
 import pathlib
-import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +34,6 @@ AGENTS = pathlib.Path(__file__).parent.parent / "agents"
 CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "evaluation.json", "curve.png", "agent.mp4"
 CHECKPOINTS, TENSORBOARD, LOCK = "checkpoints", "tensorboard", ".lock"
 # How equinox writes where a leaf is: (GetAttrKey(name='encoder'), SequenceKey(idx=1)).
-_KEYS = re.compile(r"\((\w+Key\([^()]*\)(, )?)+\)")
 
 
 def name(env_id: str, partial_obs: bool, algorithm: str, memory: str, seed: int) -> str:
@@ -107,8 +105,7 @@ def load(run: str | pathlib.Path, seed: int | None = None) -> tuple[MemoryNetwor
     try:
         model = eqx.tree_deserialise_leaves(path, shapes)
     except Exception as error:  # equinox and NumPy raise whatever they meet in a damaged file
-        what = _KEYS.sub(lambda keys: ".".join(re.findall(r"=\W?(\w+)", keys[0])), str(error))
-        raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {what}") from None
+        raise CheckpointError(f"{path} is damaged or does not fit {folder / CONFIG}: {error}") from None
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))):
         raise CheckpointError(f"{path} is damaged: it holds weights that are not finite")
     if config.other_rules:

@@ -144,7 +144,7 @@ class Sweep:
                     f"{np.mean([_progress(folder) for folder in folders]):.0%}",
                 ]
             )
-        header = ["game", "view", "memory", "seeds", "return", "standard error", "memory score", "done"]
+        header = ["environment", "view", "memory", "seeds", "return", "standard error", "memory score", "done"]
         return "\n".join([terminal.table(header, rows), *scores.aggregate_lines(returns)])
 
     def _run_folder(self, env_id: str, partial_obs: bool, memory: str, seed: int) -> pathlib.Path:
