@@ -37,12 +37,12 @@ def below(bits: jax.Array, n: jax.Array | int) -> jax.Array:
 
 def pack(cells: jax.Array) -> jax.Array:
     """Write the rows of a board, bool[rows, cols], as words, uint32[rows]: column c is bit c, and there are 32 at most."""
-    return jnp.sum(jnp.where(cells, _bits(cells.shape[1]), np.uint32(0)), 1, dtype=jnp.uint32)
+    return jnp.sum(jnp.where(cells, _bits(cells.shape[1])[None, :], np.uint32(0)), 1, dtype=jnp.uint32)
 
 
 def unpack(lines: jax.Array, cols: int) -> jax.Array:
     """Read the first `cols` columns from the rows of a board, uint32[rows]: bool[rows, cols]."""
-    return lines[:, None] & _bits(cols) != 0
+    return lines[:, None] & _bits(cols)[None, :] != 0
 
 
 @functools.partial(jax.jit, static_argnames="cols")  # traced once where it is called often

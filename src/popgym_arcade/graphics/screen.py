@@ -301,13 +301,13 @@ class Screen:
                     patches[number - 1].pick(rows, cols[part]) if number else looked_up[here]
                     for number, cols, looked_up in zip(owners[part[0]], pixels, cells, strict=True)
                 ]
-                shift = (byte[part] % 3 * 8).astype(np.uint32)
+                shift = (byte[None, part] % 3 * 8).astype(np.uint32)
                 parts.append(colours[0] >> shift | colours[1] << (24 - shift) if words else colours[0])
             bands.append(jnp.concatenate(parts, 1))
         drawn = jnp.concatenate(bands)
         if words:
             return lax.bitcast_convert_type(drawn, jnp.uint8).reshape(size, size, 3)
-        return (drawn[..., None] >> np.array([0, 8, 16], np.uint32)).astype(jnp.uint8)
+        return (drawn[..., None] >> np.array([[[0, 8, 16]]], np.uint32)).astype(jnp.uint8)
 
     def _cells(self, layers: Sequence[Fill | Stamp], cols: np.ndarray) -> jax.Array:
         """Look up the colours of background and cells in some columns: uint32[obs_size, cols].
@@ -351,7 +351,7 @@ def shown(grid: Grid, layers: Sequence[Fill | Stamp]) -> jax.Array:
 def _product(ids: jax.Array, glyphs: jax.Array) -> jax.Array:
     """Show glyphs, uint8[number, height, width, 3], side by side: uint8[height, len(ids) * width, 3]."""
     # Colours are whole numbers up to 255, which have eight bits, as many as bfloat16 tells apart.
-    chosen = (ids[:, None] == np.arange(len(glyphs))).astype(jnp.bfloat16)
+    chosen = (ids[:, None] == np.arange(len(glyphs))[None, :]).astype(jnp.bfloat16)
     cells = jnp.einsum("cg,ghwd->hcwd", chosen, glyphs.astype(jnp.bfloat16))
     return cells.astype(jnp.uint8).reshape(glyphs.shape[1], -1, 3)
 
