@@ -88,7 +88,7 @@ def test_compiled(target: str, limits: dict[str, float], tmp_path: pathlib.Path)
     if not python.is_file():
         pytest.skip(f"{python} is not there, see benchmarks/compiled.py")
     command = [python, ROOT / "benchmarks" / "compiled.py", "--target", target, "NavigatorEasy", "--view", "pomdp"]
-    subprocess.run([*command, "--out", tmp_path], check=True)
+    subprocess.run([*command, "--out", tmp_path], check=True, timeout=600)
     (row,) = json.loads((tmp_path / f"compiled-{target}.json").read_text())["games"]
     assert row["loops"] == 0 and row["temporaries"] < 0.1
     assert all(row[name] <= limit for name, limit in limits.items())

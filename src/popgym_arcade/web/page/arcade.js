@@ -235,7 +235,7 @@ class ArcadeGame extends HTMLElement {
   oneStep() {
     this.isPaused = true;
     if (this.replayed || this.player || (this.pace !== null && !this.session.end)) this.advance();
-    this.show();
+    this.look();
   }
 
   // Logs.
