@@ -197,7 +197,7 @@ def _placed(arguments: Any, target: Target) -> Any:
         topology: Any = topologies.get_topology_desc(platform=target.platform, **target.topology)
     except Exception as error:
         raise SystemExit(
-            f"no compiler for {target.platform} in this environment, see --help and the file's top: {error}"
+            f"no compiler for {target.platform} in this environment; the top of {__file__} says how to install it: {error}"
         ) from error
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)

@@ -36,7 +36,13 @@ def below(bits: jax.Array, n: jax.Array | int) -> jax.Array:
 
 
 def pack(cells: jax.Array) -> jax.Array:
-    """Write the rows of a board, bool[rows, cols], as words, uint32[rows]: column c is bit c, and there are 32 at most."""
+    """Write the rows of a board, bool[rows, cols], as words, uint32[rows]: column c is bit c.
+
+    Raises:
+        ValueError: if there are more than 32 columns.
+    """
+    if cells.shape[1] > 32:
+        raise ValueError(f"a row of a board has at most 32 columns, got {cells.shape[1]}")
     return jnp.sum(jnp.where(cells, _bits(cells.shape[1])[None, :], np.uint32(0)), 1, dtype=jnp.uint32)
 
 
@@ -47,7 +53,7 @@ def unpack(lines: jax.Array, cols: int) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="cols")  # traced once where it is called often
 def choose(bits: jax.Array, lines: jax.Array, cols: int) -> tuple[jax.Array, jax.Array]:
-    """Choose one of the cells of a board whose bits are set, all equally likely.
+    """Choose one of the set cells of a board, all equally likely.
 
     Args:
         bits: a random word, uint32[].

@@ -205,9 +205,10 @@ def test_games_that_run_begin_with_a_key_and_pause(served: Any) -> None:
 
 def test_the_expert_is_watched_and_the_agent_raced(served: Any) -> None:
     page = served("Skittles.html?seed=2")
-    page.locator("#player").select_option("expert")
     page.locator("#pace").fill("100")
     page.locator("#rival").select_option("agent")
+    page.locator("#rival-figure").wait_for()
+    page.locator("#player").select_option("expert")
     page.locator("#message").get_by_text("The clock ended the episode with a return of +1.000.").wait_for(timeout=60_000)
     assert page.locator("#rival-figure").is_visible()
     assert page.evaluate("document.querySelector('arcade-game').rival.session.seed") == 2
@@ -216,6 +217,10 @@ def test_the_expert_is_watched_and_the_agent_raced(served: Any) -> None:
     page.locator("#oneStep").click()
     assert page.locator("#values li").count() == 5
     assert page.locator("#values .best").count() == 1
+    page.locator("#player").select_option("agent")
+    page.locator("#player").select_option("you")  # at once: the last choice counts, though the agent may come later
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.querySelector('arcade-game').player") is None
     page.locator("#player").select_option("memory")
     until(page, lambda: session(page, "step") > 2)
 

@@ -28,8 +28,8 @@ def rectangle(corner: tuple[ArrayLike, ArrayLike], size: tuple[ArrayLike, ArrayL
 
     Args:
         corner: its first (row, column), -1 at least. What lies outside of the board is left out.
-        size: its (height, width), 14 at most.
-        side: rows and columns of the board.
+        size: its (height, width).
+        side: rows and columns of the board, 16 at most.
     """
     (top, left), (height, width) = corner, size
     lines = np.arange(side, dtype=np.int32)

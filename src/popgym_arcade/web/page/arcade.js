@@ -115,22 +115,42 @@ class ArcadeGame extends HTMLElement {
   }
 
   async play(kind) {
-    this.player = kind === "you" ? null : await this.loaded(kind);
+    const player = await this.loaded("player", kind);
+    if (player === undefined) return;
+    this.player = player;
     this.replayed = null;
     this.begin(this.session.seed);
   }
 
   async race(kind) {
-    this.rival = kind === "" ? null : await this.loaded(kind);
-    if (this.rival) this.rival.session = new Session(this.session.game, this.session.seed);
+    const rival = await this.loaded("rival", kind);
+    if (rival === undefined) return;
+    this.rival = rival;
+    if (rival) rival.session = new Session(this.session.game, this.session.seed);
     this.begin(this.session.seed);
   }
 
-  async loaded(kind) {
-    this.say("Loading …");
-    const player = await load(kind, this.level);
-    this.say("");
-    return player;
+  // Loads the player chosen in a list: null if that is nobody; undefined if another one, or another level, was chosen meanwhile.
+  async loaded(list, kind) {
+    const { level } = this;
+    const isChosen = () => this.part(list).value === kind && this.level === level;
+    try {
+      if (kind === this.part(list).options[0].value) return null;
+      this.say("Loading …");
+      const player = await load(kind, level);
+      return isChosen() ? player : undefined;
+    } catch (error) {
+      if (!isChosen()) return undefined;
+      this.part(list).selectedIndex = 0;
+      this.message = `This player cannot be loaded: ${error.message}`;
+      this.say(this.message);
+      return undefined;
+    }
+  }
+
+  // Steps a second, as the field says; what is not a number there, or too little or too much, is put right.
+  get rate() {
+    return Math.min(Math.max(Number(this.part("pace").value) || WAITING_PACE, 0.1), 100);
   }
 
   // What happens.
@@ -168,14 +188,14 @@ class ArcadeGame extends HTMLElement {
 
   wake() {
     if (this.frameRequest || !this.isRunning) return;
-    this.due = performance.now() + 1000 / Number(this.part("pace").value || WAITING_PACE);
+    this.due = performance.now() + 1000 / this.rate;
     this.frameRequest = requestAnimationFrame((now) => this.tick(now));
   }
 
   tick(now) {
     this.frameRequest = 0;
     if (!this.isRunning) return;
-    const wait = 1000 / Number(this.part("pace").value || WAITING_PACE);
+    const wait = 1000 / this.rate;
     if (now >= this.due) {
       this.due = Math.max(this.due + wait, now); // what was missed, in a hidden page, is not made up for
       this.advance();
@@ -374,7 +394,10 @@ class ArcadeGame extends HTMLElement {
     root.addEventListener("keyup", (event) => this.release(KEYS[event.key]));
     this.addEventListener("blur", () => (this.held = []));
     for (const id of ["switchView", "toggleBoth", "restart", "togglePause", "oneStep", "save"]) {
-      this.part(id).addEventListener("click", () => this[id]());
+      this.part(id).addEventListener("click", (event) => {
+        this[id]();
+        if (event.detail > 0) this.part("stage").focus(); // after a click keys are the game's again; Tab still reaches buttons
+      });
     }
     for (const button of root.querySelectorAll("[data-action]")) {
       const action = Number(button.dataset.action);
@@ -390,6 +413,7 @@ class ArcadeGame extends HTMLElement {
     on("player", "change", () => this.play(this.part("player").value));
     on("rival", "change", () => this.race(this.part("rival").value));
     on("seed", "change", () => this.begin(Math.min(Math.max(Math.trunc(Number(this.part("seed").value)) || 0, 0), SEEDS - 1)));
+    on("pace", "change", () => (this.part("pace").value = this.rate));
     on("open", "click", () => this.part("file").click());
     on("file", "change", async () => {
       const [file] = this.part("file").files;
