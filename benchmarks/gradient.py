@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads (default: 1, and one for each core)")
     parser.add_argument("--before", type=pathlib.Path, help="sources of another version of this package")
     folder = HERE.parent / ".venv-torch"
-    parser.add_argument("--torch-venv", type=pathlib.Path, default=folder, help="where torch is installed")
+    parser.add_argument("--torch-venv", type=pathlib.Path, default=folder, help="where torch is, or is installed")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     parser.add_argument("--measure", type=int, metavar="THREADS", help="measure this package here, and print figures")
     options = parser.parse_args()

@@ -346,16 +346,16 @@ class Environment(abc.ABC, Generic[S, P]):
         return state, reward, terminated | truncated, info, key_reset
 
     @functools.cached_property
-    def _state_like(self) -> S:
+    def state_like(self) -> S:
         """The shapes and dtypes of a state's leaves."""
         return jax.eval_shape(lambda: self.initial_state(jax.random.key(0), self.default_params))
 
     def _check_state(self, state: S) -> None:
-        if type(state) is not type(self._state_like):
+        if type(state) is not type(self.state_like):
             raise TypeError(
-                f"state must be a {type(self._state_like).__name__}, as {self.name} returns it, got {_kind(state)}"
+                f"state must be a {type(self.state_like).__name__}, as {self.name} returns it, got {_kind(state)}"
             )
-        for name, wanted in vars(self._state_like).items():
+        for name, wanted in vars(self.state_like).items():
             if (got := _kind(getattr(state, name))) != _kind(wanted):
                 raise TypeError(
                     f"state.{name} must be {_kind(wanted)} in {self.name}, got {got}; for a batch of states use jax.vmap"

@@ -73,11 +73,8 @@ def choose(bits: jax.Array, lines: jax.Array, cols: int) -> tuple[jax.Array, jax
         line = jnp.where(passed[row - 1], lines[row], line)
         earlier = jnp.where(passed[row - 1], seen[row - 1], earlier)
     in_line = [lax.population_count(line & np.uint32((2 << col) - 1)) <= rank - earlier for col in range(cols)]
-    return sum(map(_as_int32, passed), jnp.int32(0)), sum(map(_as_int32, in_line), jnp.int32(0))
-
-
-def _as_int32(flag: jax.Array) -> jax.Array:
-    return flag.astype(jnp.int32)
+    row, col = (sum((flag.astype(jnp.int32) for flag in flags), jnp.int32(0)) for flags in (passed, in_line))
+    return row, col
 
 
 def fold(place: Callable[[Any, Any], Any], start: Any, each: Any) -> Any:

@@ -4,10 +4,8 @@ It is for the games here and for those that users write.
 """
 
 import dataclasses
-import functools
-import itertools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +13,11 @@ import numpy as np
 from jax.tree_util import keystr
 from jax.typing import ArrayLike
 
-from popgym_arcade import experts
+from popgym_arcade import experts, turns
 from popgym_arcade.environment import Environment, view_name
 from popgym_arcade.players import search
 from popgym_arcade.players.player import Player, play
 
-ENVS = 16
-"""How many episodes are played at once."""
-STEPS = 48
-"""How many steps a recorded run has."""
 _WORTH = 0.3
 """The least that memory must be worth, in the POMDP of every game."""
 
@@ -110,7 +104,7 @@ def check_environment(
     check("identity: equal environments, names, spaces", _check_identity, env)
     check("types: shapes and dtypes that do not drift", _check_types, mdp, params)
     check("keys: all randomness from them, each used once", _check_keys, mdp, params)
-    starts = {view: start(view, draw_keys(0)[0], params) for view in (mdp, pomdp)}
+    starts = {view: turns.start(view, turns.draw_keys(0)[0], params) for view in (mdp, pomdp)}
     states = _go_ahead(mdp, params, starts[mdp][1])
     runs = {view: _roll(view, params, states) for view in (mdp, pomdp)}
     check(
@@ -179,94 +173,6 @@ def _differences(a: Any, b: Any) -> list[str]:
 def _select(mask: np.ndarray, a: Any, b: Any) -> Any:
     """Take the leaves of `a` where the mask, over their leading axes, is True, and those of `b` elsewhere."""
     return jax.tree.map(lambda x, y: np.where(mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, y), a, b)
-
-
-# Compiling is what checks cost. So a view is compiled once, for batches of one size, and loops are Python's.
-
-
-class Outcome(NamedTuple):
-    """The results of a batch of steps, in NumPy; every leaf has the leading axis ENVS, in a run (STEPS, ENVS)."""
-
-    observation: Any
-    state: Any
-    reward: Any
-    done: Any
-    info: Any
-    plain: Any
-    """(state, reward, done, info) of `step_env` with the same arguments."""
-    fresh: Any
-    """(observation, state) of `reset` with keys of its own."""
-
-
-@functools.lru_cache(maxsize=8)
-def _turn(env: Environment[Any, Any]) -> Callable[..., Outcome]:
-    def turn(key: jax.Array, fresh_key: jax.Array, state: Any, action: jax.Array, params: Any) -> Outcome:
-        key, fresh_key = map(jax.random.wrap_key_data, (key, fresh_key))
-        _, *plain = env.step_env(key, state, action, params)
-        return Outcome(*env.step(key, state, action, params), tuple(plain), env.reset(fresh_key, params))
-
-    return jax.jit(jax.vmap(turn, in_axes=(0, 0, 0, 0, None)))
-
-
-@functools.lru_cache(maxsize=8)
-def _drawing(env: Environment[Any, Any]) -> Callable[[Any], jax.Array]:
-    return jax.jit(jax.vmap(env.get_obs))
-
-
-@functools.lru_cache(maxsize=8)
-def _acting(policy: experts.Policy) -> Callable[..., jax.Array]:
-    def act(key: jax.Array, state: Any, params: Any) -> jax.Array:
-        return policy(jax.random.wrap_key_data(key), state, params)
-
-    return jax.jit(jax.vmap(act, in_axes=(0, 0, None)))
-
-
-def draw_keys(seed: int) -> np.ndarray:
-    """Draw keys for a run: uint32[STEPS, ENVS, 2]."""
-    return np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), (STEPS, ENVS))))
-
-
-def many_keys(seed: int) -> Iterator[np.ndarray]:
-    """Draw keys for any number of steps: uint32[ENVS, 2] each."""
-    for block in itertools.count():
-        yield from draw_keys(1000 * seed + block)
-
-
-def take_turn(
-    env: Environment[Any, Any], keys: np.ndarray, states: Any, actions: np.ndarray, params: Any, fresh_keys: Any = None
-) -> Outcome:
-    """Take one step in ENVS environments.
-
-    Args:
-        env: either view of a game.
-        keys: uint32[ENVS, 2].
-        states: with the leading axis ENVS.
-        actions: int32[ENVS].
-        params: the parameters of the game.
-        fresh_keys: those of the fresh starts, uint32[ENVS, 2]; if left out, `keys`.
-    """
-    fresh_keys = keys if fresh_keys is None else fresh_keys
-    return jax.tree.map(np.asarray, _turn(env)(keys, fresh_keys, states, np.asarray(actions, np.int32), params))
-
-
-def start(env: Environment[Any, Any], keys: np.ndarray, params: Any) -> tuple[np.ndarray, Any]:
-    """Start ENVS episodes with keys, uint32[ENVS, 2]: (observations, states), in NumPy."""
-    like = jax.eval_shape(env.initial_state, jax.random.key(0), params)
-    nowhere = jax.tree.map(lambda leaf: np.zeros((ENVS, *leaf.shape), leaf.dtype), like)
-    return take_turn(env, keys, nowhere, np.zeros(ENVS), params).fresh
-
-
-def draw(env: Environment[Any, Any], states: Any) -> np.ndarray:
-    """Draw up to STEPS * ENVS states, in NumPy, as a view shows them: uint8[states, obs_size, obs_size, 3]."""
-    count = len(jax.tree.leaves(states)[0])
-    padding = STEPS * ENVS - count
-    states = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], padding, 0)]), states)
-    return np.asarray(_drawing(env)(states))[:count]
-
-
-def act(policy: experts.Policy, keys: np.ndarray, states: Any, params: Any) -> np.ndarray:
-    """Ask a policy for ENVS actions, int32[ENVS], with keys, uint32[ENVS, 2]."""
-    return np.asarray(_acting(policy)(keys, states, params))
 
 
 def _check_identity(env: Environment[Any, Any]) -> None:
@@ -356,28 +262,32 @@ def _check_keys(env: Environment[Any, Any], params: Any) -> None:
 
 
 def _go_ahead(mdp: Environment[Any, Any], params: Any, state: Any) -> Any:
-    """Play on randomly, each game to another depth, and return the states."""
-    depths = np.arange(ENVS) * (min(int(np.max(params.max_steps_in_episode)), 800) // ENVS)
+    """Play on randomly, each game to another depth, and return the states.
+
+    They are 800 steps deep at most, as each step is a call. Random play does not get there in Breakout and Tetris, whose
+    clocks are longer.
+    """
+    depths = np.arange(turns.ENVS) * (min(int(np.max(params.max_steps_in_episode)), 800) // turns.ENVS)
     rng = np.random.default_rng(6)
-    for time, keys in zip(range(depths[-1]), many_keys(1), strict=False):
-        after = take_turn(mdp, keys, state, rng.integers(0, 5, ENVS), params).state
+    for time, keys in zip(range(depths[-1]), turns.many_keys(1), strict=False):
+        after = turns.take_turn(mdp, keys, state, rng.integers(0, 5, turns.ENVS), params).state
         state = _select(time < depths, after, state)
     return state
 
 
-def _roll(env: Environment[Any, Any], params: Any, state: Any) -> Outcome:
+def _roll(env: Environment[Any, Any], params: Any, state: Any) -> turns.Outcome:
     """Record random play with auto-reset; fresh starts have the keys of those."""
     rng = np.random.default_rng(2)
-    actions = rng.integers(0, 5, (STEPS, ENVS))
+    actions = rng.integers(0, 5, (turns.STEPS, turns.ENVS))
     # Half of the players fire often: they see more of a game whose ends are reached by firing.
-    fires = (rng.random(actions.shape) < 0.4) & (np.arange(ENVS) % 2 == 0)
-    keys = draw_keys(1)
+    fires = (rng.random(actions.shape) < 0.4) & (np.arange(turns.ENVS) % 2 == 0)
+    keys = turns.draw_keys(1)
     fresh_keys = np.asarray(jax.random.key_data(_second_halves(keys)))
     outcomes = []
     for inputs in zip(keys, fresh_keys, np.where(fires, 4, actions), strict=True):
-        outcomes.append(take_turn(env, inputs[0], state, inputs[2], params, inputs[1]))
+        outcomes.append(turns.take_turn(env, inputs[0], state, inputs[2], params, inputs[1]))
         state = outcomes[-1].state
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *outcomes)
+    return turns.stack(outcomes)
 
 
 @jax.jit
@@ -389,7 +299,7 @@ def _flat(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def _check_same_game(mdp_start: Any, pomdp_start: Any, mdp: Outcome, pomdp: Outcome) -> None:
+def _check_same_game(mdp_start: Any, pomdp_start: Any, mdp: turns.Outcome, pomdp: turns.Outcome) -> None:
     different = _differences(mdp_start, pomdp_start)
     _require(not different, f"the views start apart under the same keys, in {', '.join(different)}")
     for name in ("state", "reward", "done", "info"):
@@ -397,19 +307,19 @@ def _check_same_game(mdp_start: Any, pomdp_start: Any, mdp: Outcome, pomdp: Outc
         _require(not different, f"the views differ under the same keys and actions, in {name}: {', '.join(different)}")
 
 
-def _check_observations(env: Environment[Any, Any], start: tuple[np.ndarray, Any], run: Outcome) -> None:
+def _check_observations(env: Environment[Any, Any], start: tuple[np.ndarray, Any], run: turns.Outcome) -> None:
     # As many as are drawn at once: the first states, and the run's without the last ones.
-    states = jax.tree.map(lambda *parts: np.concatenate(parts)[:-ENVS], start[1], _flat(run.state))
-    observations = np.concatenate([start[0], _flat(run.observation)])[:-ENVS]
+    states = jax.tree.map(lambda *parts: np.concatenate(parts)[: -turns.ENVS], start[1], _flat(run.state))
+    observations = np.concatenate([start[0], _flat(run.observation)])[: -turns.ENVS]
     _require(
-        np.array_equal(draw(env, states), observations),
+        np.array_equal(turns.draw(env, states), observations),
         "get_obs(state) must equal the observation that came with the state: a frame may show no randomness, and no past, "
         "that is not in the state",
     )
     _require(np.any(observations != observations[:1]), "the screen never changes")
 
 
-def _check_auto_reset(run: Outcome) -> None:
+def _check_auto_reset(run: turns.Outcome) -> None:
     state, reward, done, info = run.plain
     fresh = run.fresh[1]
     different = _differences((state, reward, done, info), (run.info["final_state"], run.reward, run.done, run.info))
@@ -425,13 +335,14 @@ def _check_clock(env: Environment[Any, Any], params: Any) -> None:
     limit = 5
     short = params.replace(max_steps_in_episode=np.int32(limit))
     rng = np.random.default_rng(7)
-    _, state = start(env, draw_keys(7)[-1], short)
-    ended, turns = np.zeros(ENVS, bool), []
-    for keys in draw_keys(7)[:limit]:
-        state, _, done, info = take_turn(env, keys, state, rng.integers(0, 5, ENVS), short).plain
-        turns.append((ended, state.time, done, info))
+    first, *others = turns.draw_keys(7)
+    _, state = turns.start(env, first, short)
+    ended, seen = np.zeros(turns.ENVS, bool), []
+    for keys in others[:limit]:
+        state, _, done, info = turns.take_turn(env, keys, state, rng.integers(0, 5, turns.ENVS), short).plain
+        seen.append((ended, state.time, done, info))
         ended = ended | done
-    over, times, done, info = jax.tree.map(lambda *leaves: np.stack(leaves), *turns)
+    over, times, done, info = turns.stack(seen)
     playing = ~over
     steps = np.arange(1, limit + 1)[:, None] + 0 * times
     terminated, truncated = info["terminated"], info["truncated"]
@@ -449,19 +360,20 @@ def _check_clock(env: Environment[Any, Any], params: Any) -> None:
 def _check_returns(env: Environment[Any, Any], params: Any) -> None:
     """Play random, greedy and stubborn players to the end of their episodes."""
     longest = int(np.max(params.max_steps_in_episode))
-    kind = np.arange(ENVS) % 8  # 0 to 4 repeat that action, 5 is greedy for the next reward, the others play randomly
+    kind = np.arange(turns.ENVS) % 8  # 0 to 4 repeat that action, 5 is greedy for the next reward, the others play randomly
     greedy = np.flatnonzero(kind == 5)
-    tries = np.resize(np.repeat(greedy, 5), ENVS), np.resize(np.arange(5), ENVS)
+    tries = np.resize(np.repeat(greedy, 5), turns.ENVS), np.resize(np.arange(5), turns.ENVS)
     rng = np.random.default_rng(8)
-    _, state = start(env, draw_keys(8)[-1], params)
-    over, totals, worst = np.zeros(ENVS, bool), np.zeros(ENVS, np.float32), np.zeros(ENVS)
-    for _, keys in zip(range(longest + 1), many_keys(8), strict=False):
-        actions = np.where(kind < 5, kind, rng.integers(0, 5, ENVS))
+    _, state = turns.start(env, turns.draw_keys(8)[-1], params)
+    over, totals, worst = np.zeros(turns.ENVS, bool), np.zeros(turns.ENVS, np.float32), np.zeros(turns.ENVS)
+    for _, keys in zip(range(longest + 1), turns.many_keys(8), strict=False):
+        actions = np.where(kind < 5, kind, rng.integers(0, 5, turns.ENVS))
         if not over[greedy].all():
             who, what = tries
-            tried = take_turn(env, keys[who], jax.tree.map(lambda leaf, who=who: leaf[who], state), what, params).reward
+            before = jax.tree.map(lambda leaf, who=who: leaf[who], state)
+            tried = turns.take_turn(env, keys[who], before, what, params).reward
             actions[greedy] = np.argmax(tried[: 5 * len(greedy)].reshape(-1, 5), 1)
-        after, reward, done, _ = take_turn(env, keys, state, actions, params).plain
+        after, reward, done, _ = turns.take_turn(env, keys, state, actions, params).plain
         totals += np.where(over, 0, reward)
         worst = np.maximum(worst, np.where(over, 0, np.abs(after.score - 100 * totals)))
         state = _select(over, state, after)
@@ -475,12 +387,12 @@ def _check_returns(env: Environment[Any, Any], params: Any) -> None:
     _require(np.all(worst <= 0.5 + 1e-2), "state.score must be the undiscounted return so far in percent, rounded")
 
 
-def _check_decoder(decode: Decoder, run: Outcome) -> str:
+def _check_decoder(decode: Decoder, run: turns.Outcome) -> str:
     rng = np.random.default_rng(0)
     states, observations = _flat((run.state, run.observation))
     chosen = rng.choice(len(observations), 96, replace=False)
     fields: set[str] = set()
-    for index in np.unique(np.concatenate([chosen, np.arange(ENVS)])):
+    for index in np.unique(np.concatenate([chosen, np.arange(turns.ENVS)])):
         state = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), states)
         try:
             decoded = decode(np.asarray(observations[index]))
@@ -499,14 +411,14 @@ def _check_decoder(decode: Decoder, run: Outcome) -> str:
     return ", ".join(sorted(fields))
 
 
-def _check_hiding(pomdp: Environment[Any, Any], resample_hidden: Resampler, run: Outcome) -> str:
+def _check_hiding(pomdp: Environment[Any, Any], resample_hidden: Resampler, run: turns.Outcome) -> str:
     states = _flat(run.state)
-    keys = jax.random.wrap_key_data(jnp.asarray(draw_keys(9)).reshape(-1, 2))
+    keys = jax.random.wrap_key_data(jnp.asarray(turns.draw_keys(9)).reshape(-1, 2))
     others = jax.tree.map(np.asarray, jax.jit(jax.vmap(resample_hidden))(keys, states))
     _require(jax.tree.structure(others) == jax.tree.structure(states), "resample_hidden must return a state")
     changed = _differences(states, others)
     _require(changed, "resample_hidden changes nothing, so it cannot show that anything is hidden")
-    seen = np.any(draw(pomdp, states) != draw(pomdp, others), axis=(1, 2, 3))
+    seen = np.any(turns.draw(pomdp, states) != turns.draw(pomdp, others), axis=(1, 2, 3))
     _require(not seen.any(), f"the POMDP shows what it should hide: {seen.sum()} of {len(seen)} frames changed with it")
     return ", ".join(name.lstrip(".") for name in changed)
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import scipy.stats
 
-from popgym_arcade import experts, testing
+from popgym_arcade import experts, turns
 from popgym_arcade.environment import Environment
 from popgym_arcade.testing import Decoder, Near, Resampler, check_environment
 
@@ -50,7 +50,7 @@ def check_glimpses(env: Environment[Any, Any], reader: Callable[[Any], Reader]) 
     for view in (env, env.twin):
         view = dataclasses.replace(view, obs_size=128)
         glimpses = jax.tree.map(np.asarray, jax.jit(jax.vmap(view.glimpse))(states))
-        frames = testing.draw(view, states)
+        frames = turns.draw(view, states)
         read = reader(view)
         for number, frame in enumerate(frames):
             told = read(frame)
@@ -74,23 +74,23 @@ class Step:
 
 
 def rollout(env: Environment[Any, Any], *, steps: int = 60, fire: float = 0.2) -> Iterator[Step]:
-    """Yield the steps of random play in `testing.ENVS` environments, one after the other, state by state.
+    """Yield the steps of random play in `turns.ENVS` environments, one after the other, state by state.
 
     They are there for a second implementation of the rules to compare with.
     """
     env, params = sized(env), env.default_params
     rng = np.random.default_rng(11)
-    keys = testing.many_keys(11)
-    state = testing.start(env, next(keys), params)[1]
-    turns = []
+    keys = turns.many_keys(11)
+    state = turns.start(env, next(keys), params)[1]
+    taken = []
     for key in itertools.islice(keys, steps):
-        actions = np.where(rng.random(testing.ENVS) < fire, 4, rng.integers(0, 5, testing.ENVS))
-        outcome = testing.take_turn(env, key, state, actions, params)
+        actions = np.where(rng.random(turns.ENVS) < fire, 4, rng.integers(0, 5, turns.ENVS))
+        outcome = turns.take_turn(env, key, state, actions, params)
         ends = outcome.info["terminated"], outcome.info["truncated"]
-        turns.append((state, actions, outcome.info["final_state"], outcome.reward, *ends))
+        taken.append((state, actions, outcome.info["final_state"], outcome.reward, *ends))
         state = outcome.state
-    for lane in range(testing.ENVS):
-        for turn in turns:
+    for lane in range(turns.ENVS):
+        for turn in taken:
             before, action, after, *rest = jax.tree.map(lambda leaf, i=lane: leaf[i], turn)
             reward, terminated, truncated = map(np.generic.item, rest)
             yield Step(before, int(action), after, reward, terminated, truncated)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from popgym_arcade import testing
+from popgym_arcade import turns
 from popgym_arcade.environment import Environment
 from tests.environments import contract
 
@@ -45,22 +45,27 @@ def play(env: Environment[Any, Any]) -> dict[str, np.ndarray]:
     env, params = contract.sized(env), env.default_params
     key_start, keys, random = map(np.asarray, keys_and_actions())
 
-    def batch(key: np.ndarray) -> np.ndarray:
-        return np.repeat(key[None], testing.ENVS, 0)  # one episode, in all environments of a batch
+    @jax.jit
+    @jax.vmap
+    def act(key: Any, state: Any) -> Any:
+        return env.expert_action(jax.random.wrap_key_data(key), state, params)
 
-    state = testing.start(env, batch(key_start), params)[1]
+    def batch(key: np.ndarray) -> np.ndarray:
+        return np.repeat(key[None], turns.ENVS, 0)  # one episode, in all environments of a batch
+
+    state = turns.start(env, batch(key_start), params)[1]
     states, steps = [state], []
     for number, (key_step, key_expert) in enumerate(keys):
-        action = testing.act(env.expert_action, batch(key_expert), state, params)
+        action = np.asarray(act(batch(key_expert), state))
         if number % 4 == 3:
             action = np.full_like(action, random[number])
-        outcome = testing.take_turn(env, batch(key_step), state, action, params)
+        outcome = turns.take_turn(env, batch(key_step), state, action, params)
         state = outcome.state
         states.append(state)
         steps.append((action, outcome.reward, outcome.info["terminated"], outcome.info["truncated"]))
     names = "actions", "rewards", "terminated", "truncated"
     run = {name: np.stack(leaves)[:, 0] for name, leaves in zip(names, zip(*steps, strict=True), strict=True)}
-    fields = jax.tree.map(lambda *leaves: np.stack(leaves)[:, 0], *states)
+    fields = jax.tree.map(lambda leaf: leaf[:, 0], turns.stack(states))
     return run | {f"state.{name}": leaf for name, leaf in vars(fields).items()}
 
 
@@ -77,15 +82,14 @@ def keys_and_actions() -> tuple[jax.Array, jax.Array, jax.Array]:
 def draw(env: Environment[Any, Any], fields: dict[str, np.ndarray]) -> np.ndarray:
     """Hash the frames of recorded states at 128 px: str[2, states], MDP and POMDP."""
     views = [dataclasses.replace(env, obs_size=128, partial_obs=partial_obs) for partial_obs in (False, True)]
-    frames = [testing.draw(view, states_of(env, fields)) for view in views]
+    frames = [turns.draw(view, states_of(env, fields)) for view in views]
     return np.array([[hashlib.sha256(frame.tobytes()).hexdigest()[:16] for frame in view] for view in frames])
 
 
 def states_of(env: Environment[Any, Any], fields: dict[str, np.ndarray]) -> Any:
     """The states of a recorded run, with the leading axis STEPS + 1."""
-    like = jax.eval_shape(env.initial_state, jax.random.key(0), env.default_params)
     names = [name for name in fields if name.startswith("state.")]
-    return like.replace(**{name.removeprefix("state."): fields[name] for name in names})
+    return env.state_like.replace(**{name.removeprefix("state."): fields[name] for name in names})
 
 
 def states(env: Environment[Any, Any]) -> Any:

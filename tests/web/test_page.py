@@ -115,7 +115,10 @@ def test_a_person_plays_the_game_of_popgym_arcade_play(env_id: str, served: Any)
 
 def test_views_switch_in_mid_game(served: Any) -> None:
     page = served("Navigator.html?seed=5")
-    seen = lambda: [view for view in ("MDP", "POMDP") if page.locator(f"#{view}").is_visible()]  # noqa: E731
+
+    def seen() -> list[str]:
+        return [view for view in ("MDP", "POMDP") if page.locator(f"#{view}").is_visible()]
+
     assert seen() == ["MDP"]
     press(page, "ArrowRight", "t")
     assert seen() == ["POMDP"] and session(page, "step") == 1

@@ -176,8 +176,13 @@ def cases() -> dict[str, Case]:
     add("take along an axis", lambda x, at: jnp.take_along_axis(x, at, 1), table, np.abs(indices(3, 6, 2)))
     add("batched gather", lambda x, at: jax.vmap(lambda row, i: row[i])(x, at), table, np.abs(indices(3, 6)))
     for name in ("set", "add", "multiply", "min", "max"):
-        operate = lambda x, at, y, name=name: getattr(x.at[at], name)(y)  # noqa: E731
-        add(f"scatter {name}", operate, table, np.array([4, 0, 9, 2], np.int32), numbers(np.int32, 4, 4))
+        add(
+            f"scatter {name}",
+            lambda x, at, y, name=name: getattr(x.at[at], name)(y),
+            table,
+            np.array([4, 0, 9, 2], np.int32),
+            numbers(np.int32, 4, 4),
+        )
     add(
         "scatter clip",
         lambda x, at, y: x.at[at].set(y, mode="clip"),

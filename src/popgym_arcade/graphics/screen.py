@@ -238,12 +238,12 @@ class Screen:
         cells = [layer for layer in layers if not isinstance(layer, Patch)]
         patches = [layer for layer in layers if isinstance(layer, Patch)]
         return lax.platform_dependent(
-            cpu=lambda: self._copy_boxes(cells, patches),
-            tpu=lambda: self._multiply(cells, patches),
+            cpu=lambda: _overlaid(self._copy_boxes(cells), patches),
+            tpu=lambda: _overlaid(self._multiply(cells), patches),
             default=lambda: self._look_up(cells, patches),
         )
 
-    def _copy_boxes(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
+    def _copy_boxes(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
         """Copy box by box, in place: a CPU's cache likes short rows of bytes, and most of the frame is left alone."""
         frame = jnp.asarray(self.background)
         for layer in layers:
@@ -261,19 +261,15 @@ class Screen:
                 for row in range(len(layer.ids)):
                     top = grid.top + (layer.first_row + row) * height
                     frame = _overlay(frame, _pick(atlas, combinations[row]), top, grid.left + cols[0] * width)
-        for patch in patches:
-            frame = _overlay(frame, patch.image, patch.top, patch.left)
         return frame
 
-    def _multiply(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
+    def _multiply(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
         """Make a row of cells by a product of matrices: TPUs are good at that, and slow to look up."""
         frame = jnp.asarray(self.background)
         for grid in self.grids:
             glyphs = jnp.asarray(grid.glyphs)
             for row, ids in enumerate(shown(grid, layers)):
                 frame = _overlay(frame, _product(ids, glyphs), grid.top + row * grid.cell[0], grid.left)
-        for patch in patches:
-            frame = _overlay(frame, patch.image, patch.top, patch.left)
         return frame
 
     def _look_up(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
@@ -396,3 +392,9 @@ def _pick(images: jax.Array, index: jax.Array) -> jax.Array:
 
 def _overlay(frame: jax.Array, image: jax.Array, top: int, left: int) -> jax.Array:
     return lax.dynamic_update_slice(frame, image, (top, left, 0))
+
+
+def _overlaid(frame: jax.Array, patches: Sequence[Patch]) -> jax.Array:
+    for patch in patches:
+        frame = _overlay(frame, patch.image, patch.top, patch.left)
+    return frame

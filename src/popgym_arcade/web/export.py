@@ -43,7 +43,7 @@ export function step(key, state, action) {
 
 def game(env: Environment[Any, Any]) -> Module:
     """Export a game with its default params."""
-    module, params, state = Module(_RUNTIME), env.default_params, _state(env)
+    module, params, state = Module(_RUNTIME), env.default_params, env.state_like
 
     def step_env(key: Any, state: Any, action: Any) -> Any:
         _, state, reward, _, info = env.step_env(key, state, action, params)
@@ -72,7 +72,7 @@ def about(env: Environment[Any, Any]) -> dict[str, Any]:
         "clock": env.max_steps_in_episode,
         "pace": env.steps_per_second,
         "idle": int(env.idle_action),
-        "state": {name: leaf.dtype.name for name, leaf in vars(_state(env)).items()},
+        "state": {name: leaf.dtype.name for name, leaf in vars(env.state_like).items()},
         "returns": {name: scores.references(env.name)[name].mean for name in scores.PLAYERS} if is_known else {},
         "scale": {view: scores.scale(env.name, partial_obs=view == "pomdp") for view in VIEWS} if is_known else {},
         "made": {"popgym_arcade": popgym_arcade.__version__, "jax": jax.__version__},
@@ -84,7 +84,7 @@ def players(env: Environment[Any, Any]) -> tuple[Module, list[str]]:
 
     The memory player is shown the POMDP.
     """
-    module, params, state = Module(_RUNTIME), env.default_params, _state(env)
+    module, params, state = Module(_RUNTIME), env.default_params, env.state_like
     found = []
     if type(env).expert_action is not Environment.expert_action:
         module.add("expert", lambda key, state: env.expert_action(key, state, params), _KEY, state, doc="Sees the state.")
@@ -125,7 +125,7 @@ def agent(name: str) -> Module:
     module.text(_about({"name": name, "id": env.name, "view": VIEWS[env.partial_obs]}))
     module.add("begin", network.initial_state, doc="The memory before the first frame.")
     doc = "Looks at a state's frame, and rates the actions; the last action is unused at a start."
-    module.add("act", act, network.initial_state(), _state(env), np.int32(0), np.bool_(True), doc=doc)
+    module.add("act", act, network.initial_state(), env.state_like, np.int32(0), np.bool_(True), doc=doc)
     return module
 
 
@@ -183,7 +183,3 @@ def _game_of(env_id: str) -> str:
 
 def _view(env: Environment[Any, Any], view: str) -> Environment[Any, Any]:
     return dataclasses.replace(env, partial_obs=view == "pomdp")
-
-
-def _state(env: Environment[Any, Any]) -> Any:
-    return jax.eval_shape(lambda: env.initial_state(jax.random.key(0), env.default_params))

@@ -206,19 +206,13 @@ def _round(equation: Equation, x: str) -> str:
 # Bits, comparisons, choices, conversions.
 
 
-@_elementwise("and")
-def _and(equation: Equation, x: str, y: str) -> str:
-    return _cast(equation.dtype, f"({x} & {y})") if equation.dtype == np.uint32 else f"({x} & {y})"
+_BITWISE = {"and": "&", "or": "|", "xor": "^"}
 
 
-@_elementwise("or")
-def _or(equation: Equation, x: str, y: str) -> str:
-    return _cast(equation.dtype, f"({x} | {y})") if equation.dtype == np.uint32 else f"({x} | {y})"
-
-
-@_elementwise("xor")
-def _xor(equation: Equation, x: str, y: str) -> str:
-    return _cast(equation.dtype, f"({x} ^ {y})") if equation.dtype == np.uint32 else f"({x} ^ {y})"
+@_elementwise(*_BITWISE)
+def _bitwise(equation: Equation, x: str, y: str) -> str:
+    joined = f"({x} {_BITWISE[equation.name.removeprefix('reduce_')]} {y})"
+    return _cast(equation.dtype, joined) if equation.dtype == np.uint32 else joined
 
 
 @_elementwise("not")
@@ -382,7 +376,7 @@ def _slice(module: "Module", equation: Equation, x: Value) -> Value:
 @_rule("dynamic_slice", reads_once=True)
 def _dynamic_slice(module: "Module", equation: Equation, x: Value, *starts: Value) -> Value:
     offsets = [_start(module, *each) for each in zip(starts, x.shape, equation.shape, strict=True)]
-    return x.moved(equation.shape, offsets, [(axis, 1) for axis in range(len(x.shape))])
+    return x.part(equation.shape, offsets)
 
 
 @_rule("dynamic_update_slice", reads_once=True)
@@ -391,7 +385,7 @@ def _dynamic_update_slice(module: "Module", equation: Equation, x: Value, update
         update = module.copy(update)
     offsets = [_start(module, *each) for each in zip(starts, x.shape, update.shape, strict=True)]
     x = module.own(x)
-    module.fill(x.moved(update.shape, offsets, [(axis, 1) for axis in range(len(x.shape))]), update)
+    module.fill(x.part(update.shape, offsets), update)
     return x
 
 
@@ -410,8 +404,7 @@ def _split(module: "Module", equation: Equation, x: Value) -> list[Value]:
     x = module.store(x)
     axis, first, parts = equation.params["axis"], 0, []
     for array in equation.arrays:
-        offsets = [first if number == axis else 0 for number in range(len(x.shape))]
-        parts.append(x.moved(array.shape, offsets, [(number, 1) for number in range(len(x.shape))]))
+        parts.append(x.part(array.shape, _along(axis, first, len(x.shape))))
         first += array.shape[axis]
     return parts
 
@@ -421,10 +414,14 @@ def _concatenate(module: "Module", equation: Equation, *parts: Value) -> Value:
     axis, first = equation.params["dimension"], 0
     target = module.buffer(equation.dtype, equation.shape)
     for part in parts:
-        offsets = [first if number == axis else 0 for number in range(len(part.shape))]
-        module.fill(target.moved(part.shape, offsets, [(number, 1) for number in range(len(part.shape))]), part)
+        module.fill(target.part(part.shape, _along(axis, first, len(part.shape))), part)
         first += part.shape[axis]
     return target
+
+
+def _along(axis: int, at: int, axes: int) -> list[Index]:
+    """The index of what lies at the beginning of all axes but one."""
+    return [at if number == axis else 0 for number in range(axes)]
 
 
 @_rule("stack", reads_once=True)
@@ -433,7 +430,7 @@ def _stack(module: "Module", equation: Equation, *parts: Value) -> Value:
     target = module.buffer(equation.dtype, equation.shape)
     rest = [number for number in range(len(equation.shape)) if number != axis]
     for first, part in enumerate(parts):
-        offsets = [first if number == axis else 0 for number in range(len(equation.shape))]
+        offsets = _along(axis, first, len(equation.shape))
         module.fill(target.moved(part.shape, offsets, [(number, 1) for number in rest]), part)
     return target
 
@@ -578,10 +575,10 @@ _REDUCTIONS: dict[str, tuple[Callable[[Any], str], Callable[..., str]]] = {
     "reduce_min": (_high, _min),
     "reduce_and": (
         lambda dtype: "1" if dtype.kind == "b" else "-1" if dtype.kind == "i" else str(np.iinfo(dtype).max),
-        _and,
+        _bitwise,
     ),
-    "reduce_or": (lambda dtype: "0", _or),
-    "reduce_xor": (lambda dtype: "0", _xor),
+    "reduce_or": (lambda dtype: "0", _bitwise),
+    "reduce_xor": (lambda dtype: "0", _bitwise),
 }
 """Where a reduction begins, and what joins two numbers."""
 

@@ -86,6 +86,10 @@ class Value(NamedTuple):
 
         return self.seen_as(shape, index)
 
+    def part(self, shape: Sequence[int], offsets: Sequence[Index]) -> "Value":
+        """Return the part of such a shape that begins at an index."""
+        return self.moved(shape, offsets, [(axis, 1) for axis in range(len(self.shape))])
+
 
 def stored(dtype: Any, shape: Sequence[int], place: Place | str) -> Value:
     """Return an array that lies somewhere; a name stands for a whole buffer."""
