@@ -22,7 +22,7 @@ if importlib.util.find_spec("jaxtyping"):  # the core is tested without the extr
     import jaxtyping
 
     jaxtyping.install_import_hook(
-        ["popgym_arcade.baselines", "popgym_arcade.introspection"],
+        ["popgym_arcade.baselines", "popgym_arcade.introspection", "popgym_arcade.results"],
         "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as type checkers have it
     )
 

@@ -13,6 +13,7 @@ from popgym_arcade import compile_cache, registration, terminal
 from popgym_arcade.arguments import integer, real, seed_number
 from popgym_arcade.environment import VIEWS, view_name
 from popgym_arcade.introspection import command as introspect
+from popgym_arcade.results import command as results
 from popgym_arcade.web import command as export_web
 
 
@@ -103,8 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "sweep",
         help="train many agents: games x views x memories x seeds",
-        description="Train many agents, one after the other: games x views x memories x seeds. Each is a command of its own "
-        "in FOLDER/commands.txt, which any scheduler can run. What is finished is left out, what was cut off goes on.",
+        description="Train many agents, one after the other: games x views x memories x seeds, and any options that are "
+        "varied. Each is a command of its own in FOLDER/commands.txt, which any scheduler can run. What is finished is left "
+        "out, what was cut off goes on.",
         epilog="What follows -- goes to every train command: popgym-arcade sweep pqn --env-ids CartPoleEasy -- --preset cpu",
     )
     command.add_argument("algorithm", help="pqn, ppo or dqn")
@@ -112,6 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--view", nargs="+", choices=VIEWS, default=VIEWS, dest="views", help="views (default: both)")
     command.add_argument("--memories", nargs="+", default=["none"], metavar="MEMORY", help="memories (default: none)")
     command.add_argument("--seeds", nargs="+", type=seed_number, default=[0], help="seeds (default: 0)")
+    command.add_argument(
+        "--vary",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("OPTION", "VALUE"),
+        help="train with each of these values of an option of train, as in --vary layers 1 2; may be given several times",
+    )
     command.add_argument(
         "--folder", type=pathlib.Path, default=pathlib.Path("sweep"), help="for the runs and the list (default: sweep)"
     )
@@ -139,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_evaluate)
 
     introspect.register(commands)
+    results.register(commands)
     export_web.register(commands)
     return parser
 
@@ -277,7 +288,12 @@ def _sweep(options: argparse.Namespace) -> int:
     from popgym_arcade.baselines.training.sweep import Sweep
 
     views = [view == "pomdp" for view in options.views]
-    sweep = Sweep(options.algorithm, options.env_ids, views, options.memories, options.seeds, options.folder, options.rest)
+    varied = {option: values for option, *values in options.vary}
+    for option, values in varied.items():
+        if not values:
+            raise ValueError(f"--vary {option} needs values to choose from")
+    what = (options.env_ids, views, options.memories, options.seeds)
+    sweep = Sweep(options.algorithm, *what, options.folder, options.rest, varied)
     if options.table:
         print(sweep.table())
         return 0

@@ -30,6 +30,7 @@ def rollout(rng: np.random.Generator) -> Rollout:
         last_action=jnp.asarray(rng.integers(0, 5, shape), jnp.int32),
         start=jnp.asarray(rng.integers(0, 2, shape), bool),
         action=jnp.asarray(rng.integers(0, 5, shape), jnp.int32),
+        greedy_action=jnp.zeros(shape, jnp.int32),
         reward=jnp.asarray(rng.normal(size=shape), jnp.float32),
         terminated=jnp.asarray(ends == 1),
         truncated=jnp.asarray(ends == 2),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import popgym_arcade.baselines
-from popgym_arcade import cli
+from popgym_arcade import cli, scores
 from popgym_arcade.introspection import subject
 from tests.introspection import known
 from tests.introspection.test_measures import write_run
@@ -72,10 +72,14 @@ def test_gap(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["introspect", "gap", "runs"]) == 0
     out = capsys.readouterr().out
     assert "not counted: 4 results on views that runs were not trained on" in out
-    assert "a memory bias needs runs" in out and "NavigatorEasy, gru, observability gap" in out
+    assert "a memory bias needs runs" in out and "observability gap" in out
     rows = table("gap.csv")
-    assert [row["env_id"] for row in rows] == ["NavigatorEasy"]
-    assert float(rows[0]["difference"]) == pytest.approx(0.4)
+    assert [(row["measure"], row["env_id"]) for row in rows] == [
+        ("observability gap", "NavigatorEasy"),
+        ("return in the POMDP", "NavigatorEasy"),
+    ]
+    zero, one = scores.scale("NavigatorEasy", partial_obs=False)
+    assert float(rows[0]["value"]) == pytest.approx(0.4 / (one - zero), rel=1e-4)
     assert cli.main(["introspect", "gap", "runs/a"]) == 1
     assert "there is nothing to compare" in capsys.readouterr().err
     assert cli.main(["introspect", "gap", "skittles-lru"]) == 1  # comes with the package

@@ -10,7 +10,8 @@ import pytest
 
 from popgym_arcade import files
 from popgym_arcade.introspection import contamination, density, figures, gap
-from popgym_arcade.introspection.tables import Table
+from popgym_arcade.scores import Aggregate
+from popgym_arcade.tables import Table
 
 CONFIG = {"ENV_NAME": "NavigatorEasy", "PARTIAL": True, "MEMORY_TYPE": "LRU", "SEED": 0}
 RANDOM = np.random.default_rng(0)
@@ -47,9 +48,9 @@ def test_other_figures(tmp_path: pathlib.Path) -> None:
         noise = contamination.Contamination(np.arange(6), matrix, matrix, np.ones(6), 0.5)
         effect = contamination.Effect(density.spread([np.ones((2, 6))]), density.spread([np.ones((2, 6))]), 2.0)
         figures.save(figures.contamination_figure(noise, {"noise": effect}, "x"), tmp_path / "c.svg")
-        difference = gap.Difference("A", "gru", 0.1, 0.05, 0.5, 0.4, (1, 1))
-        for gaps, biases in (([difference], []), ([], [difference]), ([difference], [difference])):
-            figures.save(figures.gap_figure(gaps, biases), tmp_path / "g.pdf")
+        one = [gap.Measured("A", "gru", Aggregate(0.1, 0.05, 0.2), (0.5, 0.4), (1, 1))]
+        for gaps, biases, pomdp in ((one, [], []), ([], one, []), (one, one, one)):
+            figures.save(figures.gap_figure(gap.GapStudy([], gaps, biases, pomdp, ())), tmp_path / "g.pdf")
     assert {path.name for path in tmp_path.iterdir()} == {"d.png", "d1.png", "c.svg", "g.pdf"}
 
 

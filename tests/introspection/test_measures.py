@@ -10,8 +10,10 @@ import jaxtyping
 import numpy as np
 import pytest
 
+from popgym_arcade import scores
 from popgym_arcade.introspection import contamination, density, gap, saliency
-from popgym_arcade.introspection.gap import Result
+from popgym_arcade.results import reading
+from popgym_arcade.results.reading import Result
 from tests.introspection import known
 from tests.shapes import assert_true_to_its_annotations
 
@@ -113,40 +115,55 @@ def test_contamination_of_policies() -> None:
     assert np.all(np.triu(found.moved)[np.triu_indices(4)] > 0) and not np.tril(found.moved, -1).any()
 
 
-HERE = pathlib.Path("here")
+def result(env_id: str, memory: str, partial_obs: bool, seed: int, returns: Any) -> Result:
+    found = np.asarray(returns, np.float64)
+    return Result(env_id, "pqn", memory, partial_obs, seed, found, {}, {}, pathlib.Path("here"))
+
+
+GAMES = ("NavigatorEasy", "TetrisEasy")
 
 
 def results() -> list[Result]:
+    """Two games on their scale from 0 to 1: GRU .5 and .7 in the MDP, .2, .2 and .5 in the POMDP, none .8 in the MDP."""
     rows = []
-    for env_id, shift in (("A", 0.0), ("B", 0.1)):
+    for env_id, shift in zip(GAMES, (0.0, 0.1), strict=True):
+        zero, one = scores.scale(env_id, partial_obs=False)
         for memory, partial_obs, means in (
             ("gru", False, [0.5, 0.7]),
             ("gru", True, [0.2, 0.2, 0.5]),
             ("none", False, [0.8]),
         ):
-            about = env_id, memory, partial_obs
-            rows += [Result(*about, seed, mean + shift, 0.03, HERE, {}) for seed, mean in enumerate(means)]
+            for seed, mean in enumerate(means):
+                around = mean + shift + 0.1 * np.array([-1, 1, -1, 1])
+                rows.append(result(env_id, memory, partial_obs, seed, zero + (one - zero) * around))
     return rows
 
 
 def test_gaps_and_biases() -> None:
     first, second, both = gap.observability_gaps(results())
-    error = math.hypot(np.std([0.5, 0.7], ddof=1) / math.sqrt(2), np.std([0.2, 0.2, 0.5], ddof=1) / math.sqrt(3))
-    for found in (first, second):
-        assert found.memory == "gru" and found.seeds == (2, 3)
-        assert found.difference == pytest.approx(0.3)
-        assert found.standard_error == pytest.approx(error)
-    assert both.env_id == gap.ALL and both.difference == pytest.approx(0.3)
-    assert both.standard_error == pytest.approx(error / math.sqrt(2))
-    [one, _, _] = gap.memory_biases(results())
-    assert one.difference == pytest.approx(-0.2) and one.seeds == (2, 1)
-    # One seed alone: all that is known is the chance in its episodes.
-    assert one.standard_error == pytest.approx(math.hypot(np.std([0.5, 0.7], ddof=1) / math.sqrt(2), 0.03))
-    with pytest.raises(ValueError, match=r"A \(MDP\), memory gru, seed 0 is there twice: in here and in here"):
+    for found, env_id in ((first, GAMES[0]), (second, GAMES[1]), (both, gap.ALL)):
+        assert found.env_id == env_id and found.memory == "gru" and found.seeds == (2, 3)
+        assert found.estimate.value == pytest.approx(0.3)
+        assert 0.0 < found.estimate.low < 0.3 < found.estimate.high < 0.6
+    width = first.estimate.high - first.estimate.low
+    assert both.estimate.high - both.estimate.low == pytest.approx(width / math.sqrt(2), rel=0.15)
+    one, other, _ = gap.memory_biases(results())
+    assert one.estimate.value == other.estimate.value == pytest.approx(-0.2) and one.seeds == (2, 1)
+    zero, best = scores.scale(GAMES[0], partial_obs=False)
+    assert one.returns == pytest.approx((zero + 0.6 * (best - zero), zero + 0.8 * (best - zero)))
+    assert [each.estimate.value for each in gap.pomdp_returns(results())] == pytest.approx([0.3, 0.4, 0.35])
+    match = r"NavigatorEasy \(MDP\), memory gru, seed 0 is there twice: in here and in here"
+    with pytest.raises(ValueError, match=match):
         gap.observability_gaps(results() * 2)
-    alone = [result for result in results() if result.env_id == "A"]  # no mean over one game
-    assert gap.observability_gaps(alone) == [first] and gap.memory_biases(alone) == [one]
+    alone = [result for result in results() if result.env_id == GAMES[0]]  # no mean over one game
+    assert len(gap.observability_gaps(alone)) == 1 == len(gap.memory_biases(alone))
     assert gap.observability_gaps(results()[:2]) == [] == gap.memory_biases(results()[:2])
+
+
+def test_games_without_references_keep_their_scale() -> None:
+    rows = [result("Own", "gru", partial_obs, 0, [0.5, 0.7]) for partial_obs in (False, True)]
+    (found,) = gap.observability_gaps([*rows, result("Own", "gru", False, 1, [9.5, 9.7])])
+    assert found.env_id == "Own" and found.estimate.value == pytest.approx(4.5)
 
 
 def write_run(folder: pathlib.Path, memory: str, partial_obs: bool, means: list[float], **settings: Any) -> None:
@@ -156,40 +173,43 @@ def write_run(folder: pathlib.Path, memory: str, partial_obs: bool, means: list[
         "memory": memory,
         "view": "pomdp" if partial_obs else "mdp",
         "env_version": 1,
+        "algorithm": "pqn",
+        "total_timesteps": 8,
     } | settings
     (folder / "config.json").write_text(json.dumps(config))
-    shared = {"episodes": 10, "standard_error": 0.01}
-    found = [{"view": each, "seed": i, "mean": m, **shared} for i, m in enumerate(means) for each in ("mdp", "pomdp")]
-    (folder / "evaluation.json").write_text(json.dumps({"results": found}))
+    found = [{"view": each, "seed": i, "returns": [m] * 10} for i, m in enumerate(means) for each in ("mdp", "pomdp")]
+    (folder / "evaluation.json").write_text(json.dumps({"config": config, "results": found}))
 
 
 def test_runs_are_read(tmp_path: pathlib.Path) -> None:
     write_run(tmp_path / "sweep" / "mdp", "GRU", False, [0.5, 0.6])
     write_run(tmp_path / "pomdp", "gru", True, [0.1])
-    found, left_out = gap.read_results([tmp_path / "sweep", tmp_path / "pomdp"])
+    found, left_out = reading.read_results([tmp_path / "sweep", tmp_path / "pomdp"])
     assert left_out == {"on views that runs were not trained on": 3, "under other rules than today's": 0}
-    assert [(one.memory, one.partial_obs, one.seed, one.mean) for one in found] == [
+    assert [(one.memory, one.partial_obs, one.seed, round(one.mean, 6)) for one in found] == [
         ("gru", False, 0, 0.5),
         ("gru", False, 1, 0.6),
         ("gru", True, 0, 0.1),
     ]
-    assert gap.unlike(found) == {}
+    assert reading.unlike(found) == {}
     write_run(tmp_path / "longer", "none", False, [0.1], total_timesteps=9)
-    assert gap.unlike([*found, *gap.read_results([tmp_path / "longer"])[0]]) == {"NavigatorEasy": ["total_timesteps"]}
+    assert reading.unlike([*found, *reading.read_results([tmp_path / "longer"])[0]]) == {
+        "NavigatorEasy": ["total_timesteps"]
+    }
     write_run(tmp_path / "former", "none", True, [0.1, 0.2], env_version=0)
-    found, left_out = gap.read_results([tmp_path / "former"])
+    found, left_out = reading.read_results([tmp_path / "former"])
     assert not found and left_out["under other rules than today's"] == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no run that was evaluated"):
-        gap.read_results([tmp_path / "empty"])
+        reading.read_results([tmp_path / "empty"])
     with pytest.raises(FileNotFoundError, match="is no run"):
-        gap.read_results([tmp_path / "nowhere"])
+        reading.read_results([tmp_path / "nowhere"])
     (tmp_path / "pomdp" / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="is no run, or an incomplete one"):
-        gap.read_results([tmp_path / "pomdp"])
+        reading.read_results([tmp_path / "pomdp"])
     (tmp_path / "pomdp" / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is damaged"):
-        gap.read_results([tmp_path / "pomdp"])
+        reading.read_results([tmp_path / "pomdp"])
 
 
 def test_records_have_the_shapes_that_their_annotations_say() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from docs import make
 from popgym_arcade import baselines, registration, scores
-from popgym_arcade.baselines.evaluation import action_scores
+from popgym_arcade.baselines.collect import action_scores
 from popgym_arcade.play import log as logs
 from popgym_arcade.play import loop
 from popgym_arcade.play.session import Session

@@ -197,7 +197,8 @@ class Algorithm(abc.ABC, Generic[L]):
 
         Returns:
             (learner, metrics), the metrics float32[]: means over the gradient steps of `gradient_norm` and of what the loss
-            consists of; `episodes`, how many ended while playing, and `mean_return`, theirs, nan if there are none.
+            consists of; `policy_churn`, in how much of the rollout the greedy action has changed; `episodes`, how many ended
+            while playing, and `mean_return`, theirs, nan if there are none.
         """
 
 

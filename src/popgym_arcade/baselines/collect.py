@@ -55,6 +55,8 @@ class Rollout(NamedTuple):
     start: Bool[Array, "T N"]
     """Whether `obs` begins an episode."""
     action: Int32[Array, "T N"]
+    greedy_action: Int32[Array, "T N"]
+    """The action that the network prefers."""
     log_prob: Float32[Array, "T N"] | None
     """The log probability of the action; None if the policy tells none."""
     reward: Float32[Array, "T N"]
@@ -68,6 +70,16 @@ class Rollout(NamedTuple):
     """The value of the state after the step: where the clock ended the episode that of its final state."""
     episode_return: Float32[Array, "T N"]
     """The undiscounted return of the episode so far, this step included."""
+
+
+def action_scores(output: Any) -> Float32[Array, "... A"]:
+    """Return what a network prefers actions by: Q-values, or the logits of a policy, float32[..., A]."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def greedy_action(output: Any) -> Int32[Array, "..."]:
+    """Return the action that a network prefers, by its output, int32[...]."""
+    return jnp.argmax(action_scores(output), axis=-1).astype(jnp.int32)
 
 
 def init_actors(task: Task, params: Any, num_envs: int) -> Actors:
@@ -181,6 +193,7 @@ def collect(
             last_action=before.last_action,
             start=before.start,
             action=step.action,
+            greedy_action=greedy_action(step.output),
             log_prob=step.log_prob,
             reward=step.reward,
             terminated=terminated,

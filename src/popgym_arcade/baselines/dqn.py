@@ -15,7 +15,7 @@ from popgym_arcade import checks
 from popgym_arcade.baselines import replay
 from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task, check_counts, has_memory
 from popgym_arcade.baselines.collect import Actors, collect, episode_metrics, init_actors
-from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, unroll
+from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, policy_churn, unroll
 from popgym_arcade.baselines.q_learning import QLearning, q_of
 
 
@@ -112,6 +112,8 @@ class DQN(QLearning[DQNLearner]):
         params, opt_state, metrics = gradient_steps(
             loss_fn, self.optimizer(), learner.params, learner.opt_state, places, task.shard
         )
+
+        metrics |= policy_churn(self, task.network(params), learner.actors.memory, rollout, task.shard)
 
         # Target network.
         updates = learner.updates + 1

@@ -4,22 +4,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Int32, PRNGKeyArray
 
 from popgym_arcade.baselines.algorithm import Network
-from popgym_arcade.baselines.collect import Policy, start_episodes, step_agents
+from popgym_arcade.baselines.collect import Policy, greedy_action, start_episodes, step_agents
 from popgym_arcade.environment import Environment
 from popgym_arcade.experts import Episode
 
 
-def action_scores(output: Any) -> Float32[Array, "... A"]:
-    """Return what a network prefers actions by: Q-values, or the logits of a policy, float32[..., A]."""
-    return output[0] if isinstance(output, tuple) else output
-
-
 def greedy(key: PRNGKeyArray, output: Any) -> tuple[Int32[Array, ""], None]:
     """Take the best action, int32[]; a `Policy`."""
-    return jnp.argmax(action_scores(output)).astype(jnp.int32), None
+    return greedy_action(output), None
 
 
 def evaluate(

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Float32, Int32, PyTree, Shaped
 
 from popgym_arcade.baselines.algorithm import Algorithm, Metrics, Network, Shard, Task, has_memory
-from popgym_arcade.baselines.collect import Rollout
+from popgym_arcade.baselines.collect import Rollout, greedy_action
 
 
 def shuffled(algorithm: Algorithm[Any], task: Task, network: Network, updates: Int32[Array, ""]) -> Int32[Array, "G B"]:
@@ -73,6 +73,28 @@ def unroll(
     """Run a network over the sequences of a minibatch; return its outputs, every leaf float32[T, B, ...]."""
     run = jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))
     return run(memory, rollout.obs, rollout.last_action, rollout.start)[1]
+
+
+def policy_churn(
+    algorithm: Algorithm[Any], network: Network, memory: PyTree[Shaped[Array, "N ..."]], rollout: Rollout, shard: Shard
+) -> Metrics:
+    """Measure in how much of a rollout an update has changed the greedy action: `policy_churn`, float32[], from 0 to 1.
+
+    As many sequences are looked at again as a minibatch of memories has.
+
+    Args:
+        algorithm: says how many that are.
+        network: after the update.
+        memory: the memories before the rollout; every leaf [N, ...].
+        rollout: collected before the update.
+        shard: the mean is over its devices.
+
+    Source: Schaul et al. 2022, "The Phenomenon of Policy Churn", arXiv 2206.00730.
+    """
+    count = max(1, rollout.action.shape[1] // algorithm.minibatches)
+    memory, seen = jax.tree.map(lambda leaf: leaf[:count], memory), jax.tree.map(lambda leaf: leaf[:, :count], rollout)
+    changed = greedy_action(unroll(network, memory, seen)) != seen.greedy_action
+    return {"policy_churn": shard.mean(jnp.mean(changed, dtype=jnp.float32))}
 
 
 def gradient_steps(

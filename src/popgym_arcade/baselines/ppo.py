@@ -13,7 +13,7 @@ from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from popgym_arcade.baselines.algorithm import Algorithm, Learner, Metrics, Task, check_fractions
 from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
-from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, shuffled, take, unroll
+from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, policy_churn, shuffled, take, unroll
 from popgym_arcade.baselines.returns import lambda_returns
 
 
@@ -100,5 +100,6 @@ class PPO(Algorithm[Learner]):
         params, opt_state, metrics = gradient_steps(
             loss_fn, self.optimizer(), learner.params, learner.opt_state, minibatches, task.shard
         )
+        metrics |= policy_churn(self, task.network(params), learner.actors.memory, rollout, task.shard)
         learner = Learner(params, opt_state, actors, learner.updates + 1)
         return learner, metrics | episode_metrics(rollout, task.shard)

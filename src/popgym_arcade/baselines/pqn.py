@@ -11,7 +11,7 @@ from jaxtyping import Array, Float32, Int32
 
 from popgym_arcade.baselines.algorithm import Learner, Metrics, Task, check_fractions
 from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
-from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, shuffled, take, unroll
+from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, policy_churn, shuffled, take, unroll
 from popgym_arcade.baselines.q_learning import QLearning, q_of
 from popgym_arcade.baselines.returns import lambda_returns
 
@@ -63,5 +63,6 @@ class PQN(QLearning[Learner]):
         params, opt_state, metrics = gradient_steps(
             loss_fn, self.optimizer(), learner.params, learner.opt_state, minibatches, task.shard
         )
+        metrics |= policy_churn(self, task.network(params), learner.actors.memory, rollout, task.shard)
         learner = Learner(params, opt_state, actors, learner.updates + 1)
         return learner, metrics | episode_metrics(rollout, task.shard)

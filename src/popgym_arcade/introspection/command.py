@@ -14,7 +14,7 @@ from popgym_arcade.environment import Action
 
 if TYPE_CHECKING:
     from popgym_arcade.introspection.subject import Subject
-    from popgym_arcade.introspection.tables import Table
+    from popgym_arcade.tables import Table
 
 _TABLE = ".csv"
 _FILE = f"a name ending in .png, .pdf or .svg; the numbers go into a {_TABLE} file beside it"
@@ -193,19 +193,14 @@ def _gap(options: argparse.Namespace) -> int:
     study = gap.compare(options.runs)
     _say(study.remarks)
     rows = []
-    for name, differences in study.named.items():
-        for each in differences:
-            views = (False, name == "observability gap")
-            told = [
-                scores.told(each.env_id, mean, partial_obs=view)
-                for mean, view in zip((each.first, each.second), views, strict=True)
-            ]
-            seeds = " and ".join(map(str, each.seeds))
-            what, scored = f"{each.env_id}, {each.memory}, {name}", " and ".join(told) if all(told) else ""
-            rows.append([what, f"{each.difference:.3f}", f"{each.standard_error:.3f}", seeds, scored])
-    print(terminal.table(["", "difference", "standard error", "seeds", "memory scores"], rows))
+    for name, found in study.named.items():
+        for each in found:
+            low, high = each.estimate[1:]
+            figures_of = [f"{each.estimate.value:.3f}", f"{low:.3f} to {high:.3f}", " and ".join(map(str, each.seeds))]
+            rows.append([name, each.env_id, each.memory, *figures_of, " and ".join(f"{mean:.3f}" for mean in each.returns)])
+    print(terminal.table(["", "environment", "memory", "rescaled", "95 % interval", "seeds", "returns"], rows))
     _say(scores.aggregate_lines(gap.returns(study.results)))
-    _write(options.out or pathlib.Path("gap.png"), figures.gap_figure(study.gaps, study.biases), study.table)
+    _write(options.out or pathlib.Path("gap.png"), figures.gap_figure(study), study.table)
     return 0
 
 

@@ -14,7 +14,7 @@ from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.introspection.density import Spread, spread
 from popgym_arcade.introspection.episode import Progress, Recording, advantage, replay, silent, unit
 from popgym_arcade.introspection.subject import Subject
-from popgym_arcade.introspection.tables import Table
+from popgym_arcade.tables import Table
 
 
 class Contamination(NamedTuple):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from popgym_arcade.introspection import saliency
 from popgym_arcade.introspection.episode import Progress, silent
 from popgym_arcade.introspection.subject import About, Subject
-from popgym_arcade.introspection.tables import Table
+from popgym_arcade.tables import Table
 
 BINS = 30
 """Into how many parts relative time is cut, if nothing else is asked for; thirds fit into it."""

@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray, Sha
 
 from popgym_arcade import checks
 from popgym_arcade.baselines.arrays import Frames
-from popgym_arcade.baselines.collect import Actors, Step, start_episodes, step_agents
-from popgym_arcade.baselines.evaluation import action_scores, greedy
+from popgym_arcade.baselines.collect import Actors, Step, action_scores, start_episodes, step_agents
+from popgym_arcade.baselines.evaluation import greedy
 from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.environment import Environment
 

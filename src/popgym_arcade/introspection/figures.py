@@ -1,34 +1,29 @@
-"""Figures and the numbers behind them, in files. They need no display, no LaTeX and no state of pyplot.
+"""Figures of what was measured. Maps are in viridis and cividis, which the colour-blind can read."""
 
-Colours are viridis, cividis, and those of Okabe and Ito, which the colour-blind can tell apart.
-"""
-
-import contextlib
-import io
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from popgym_arcade import files
+from popgym_arcade.figures import (
+    BLUE,
+    COLOURS,
+    GREY,
+    MARKERS,
+    VERMILLION,
+    Figure,
+    MaxNLocator,
+    checked_format,
+    save,
+    style,
+)
 from popgym_arcade.introspection import gap
 from popgym_arcade.introspection.contamination import Contamination, Effect
 from popgym_arcade.introspection.density import Spread
 from popgym_arcade.introspection.subject import described
 
-try:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("figures need matplotlib: pip install 'popgym-arcade[baselines]'") from error
-
-FORMATS = ("png", "pdf", "svg")
-BLUE, ORANGE, GREEN, VERMILLION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-_COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, "#CC79A7", "#56B4E9", "#000000")
 _PANELS = 12
 Maps = Float[np.ndarray, "_ S S 3"]
 """Of one decision, a map for each frame before it."""
@@ -72,7 +67,7 @@ def saliency_figure(grads: Sequence[Maps], obs_seq: Frames, title: str) -> Figur
         raise ValueError(f"grads must be maps of 1, 2, ... frames, as many as the {len(obs_seq)} of obs_seq, got {lengths}")
     shown = np.unique(np.linspace(0, len(grads) - 1, min(_PANELS, len(grads))).round().astype(int))
     size = len(shown)
-    with _style():
+    with style():
         figure = Figure(figsize=(1.6 + 0.95 * size, 1.5 + 0.95 * (size + 1)), layout="compressed")
         axes = figure.subplots(size + 1, size, squeeze=False)
         picture = None
@@ -107,7 +102,7 @@ def density_figure(curve: Spread, thirds: Spread, title: str) -> Figure:
     """Draw a recall density over relative time, as `density.over_tau` and `density.spread` give it, and its thirds."""
     bins = len(curve.mean)
     edges = np.linspace(0, 1, bins + 1)
-    with _style():
+    with style():
         figure = Figure(figsize=(8, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
         _band(left, edges, bins * curve.mean, bins * curve.deviation, 0.15, "± 1 standard deviation between episodes")
@@ -135,7 +130,7 @@ def contamination_figure(first: Contamination, effects: dict[str, Effect], title
         effects: of each kind of change, over episodes.
         title: stands above it.
     """
-    with _style():
+    with style():
         figure = Figure(figsize=(12, 3.8), layout="constrained")
         matrix, moved_axis, flipped_axis = figure.subplots(1, 3)
         relative = np.ma.masked_array(first.moved / (first.unit or 1), np.tri(len(first.moved), k=-1, dtype=bool))
@@ -150,7 +145,7 @@ def contamination_figure(first: Contamination, effects: dict[str, Effect], title
         if len(rows):
             matrix.legend(loc="lower left", fontsize=8, frameon=False)
         figure.colorbar(picture, ax=matrix, shrink=0.8)
-        for colour, (name, effect) in zip(_COLOURS, effects.items(), strict=False):
+        for colour, (name, effect) in zip(COLOURS, effects.items(), strict=False):
             for axis, curve in ((moved_axis, effect.moved), (flipped_axis, effect.flipped)):
                 lags = np.arange(len(curve.mean))
                 axis.plot(lags, curve.mean, color=colour, label=name, marker="." if len(lags) < 60 else "")
@@ -165,67 +160,38 @@ def contamination_figure(first: Contamination, effects: dict[str, Effect], title
     return figure
 
 
-def gap_figure(gaps: Sequence[gap.Difference], biases: Sequence[gap.Difference]) -> Figure:
-    """Draw observability gaps and memory biases, each with one standard error; of each those that there are."""
-    panels = [
-        (name, found)
-        for name, found in (("observability gap\nJ(MDP) - J(POMDP)", gaps), ("memory bias\nJ - J(no memory), MDP", biases))
-        if found
-    ]
+def gap_figure(study: gap.GapStudy) -> Figure:
+    """Draw observability gaps, memory biases and returns in the POMDP, with 95 % intervals; of each those that there are."""
+    names = ("observability gap\nJ(MDP) - J(POMDP)", "memory bias\nJ - J(no memory), MDP", "return in the POMDP, J(POMDP)")
+    panels = [(name, found) for name, found in zip(names, study.named.values(), strict=True) if found]
     rows = max(len(found) for _, found in panels)
-    memories = list(dict.fromkeys(difference.memory for difference in (*gaps, *biases)))  # each has one colour in both
-    with _style():
-        figure = Figure(figsize=(5 * len(panels), 1.6 + 0.24 * rows), layout="constrained")
+    memories = list(dict.fromkeys(each.memory for _, found in panels for each in found))  # each has one colour in all
+    with style():
+        figure = Figure(figsize=(4.6 * len(panels), 1.6 + 0.24 * rows), layout="constrained")
         for axis, (name, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            named = {difference.env_id: None for difference in found}
-            games = sorted(named, key=lambda game: game == gap.ALL)
+            games = sorted({each.env_id: None for each in found}, key=lambda game: game == gap.ALL)
             for number, memory in enumerate(memories):
-                if not (mine := [difference for difference in found if difference.memory == memory]):
+                if not (mine := [each for each in found if each.memory == memory]):
                     continue
                 offset = (number + 0.5) / len(memories) - 0.5
+                values = np.array([each.estimate for each in mine])
                 axis.errorbar(
-                    [difference.difference for difference in mine],
-                    [games.index(difference.env_id) + 0.7 * offset for difference in mine],
-                    xerr=[difference.standard_error for difference in mine],
+                    values[:, 0],
+                    [games.index(each.env_id) + 0.7 * offset for each in mine],
+                    xerr=np.maximum([values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]], 0),
                     linestyle="",
-                    marker="osD^vPX"[number // len(_COLOURS) % 7],
+                    marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
                     capsize=2,
-                    color=_COLOURS[number % len(_COLOURS)],
+                    color=COLOURS[number % len(COLOURS)],
                     label=memory,
                 )
             axis.axvline(0, color=GREY, linewidth=0.8)
             if gap.ALL in games:
                 axis.axhline(len(games) - 1.5, color=GREY, linewidth=0.5)
             axis.set_yticks(range(len(games)), games)
-            axis.set(ylim=(len(games) - 0.5, -0.5), xlabel=f"{name} (± 1 standard error)")
+            axis.set(ylim=(len(games) - 0.5, -0.5), xlabel=f"{name}\n(rescaled, 95 % interval)")
             axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
-
-
-def checked_format(path: pathlib.Path) -> str:
-    """Return the format that a name asks for, or raise.
-
-    Raises:
-        ValueError: if it is none of `FORMATS`; the error names them.
-    """
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        raise ValueError(f"a figure's name must end in {', '.join('.' + name for name in FORMATS)}, got {str(path)!r}")
-    return suffix
-
-
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Write a figure, in the format that its name asks for.
-
-    Raises:
-        OSError: if it cannot be written; then nothing has changed.
-        ValueError: if the name asks for another format.
-    """
-    content = io.BytesIO()
-    with _style():
-        FigureCanvasAgg(figure)
-        figure.savefig(content, format=checked_format(path), dpi=150)
-    files.write_whole(path, content.getvalue())
 
 
 def _band(
@@ -244,22 +210,3 @@ def _band(
 def _counted(curve: Spread) -> str:
     episodes = f"{curve.episodes} episode{'s' * (curve.episodes != 1)}"
     return f"{episodes} of {curve.seeds} seeds" if curve.seeds > 1 else episodes
-
-
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    # Whatever the user's own settings are: figures look the same everywhere, and LaTeX is not asked.
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(
-            {
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "axes.unicode_minus": True,
-                "figure.titlesize": 11,
-                "axes.titlesize": 10,
-                "svg.fonttype": "none",
-                "pdf.fonttype": 42,
-            }
-        )
-        yield

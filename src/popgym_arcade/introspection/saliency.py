@@ -28,7 +28,7 @@ from popgym_arcade.introspection.episode import (
     value,
 )
 from popgym_arcade.introspection.subject import Subject, subject
-from popgym_arcade.introspection.tables import Table
+from popgym_arcade.tables import Table
 
 Target = str | int
 """The quantity that is differentiated: "sum", the sum over actions of each one's absolute gradient; "chosen", the output of

@@ -112,7 +112,7 @@ def agent(name: str) -> Module:
         OSError, ValueError: if it cannot be loaded; see `popgym_arcade.baselines.load`.
     """
     from popgym_arcade import baselines
-    from popgym_arcade.baselines.evaluation import action_scores
+    from popgym_arcade.baselines.collect import action_scores
 
     network, config = baselines.load(name)
     env, _ = config.make_env()

@@ -50,7 +50,7 @@ def returns(
 
 
 def summary(played: Episode) -> dict[str, Any]:
-    """Return statistics of returns, fit for JSON: mean, its standard error and 95 % interval (normal), quantiles."""
+    """Return statistics of returns, fit for JSON: mean, standard error and 95 % interval (normal), quantiles; and all."""
     total = np.asarray(played.total, np.float64)
     mean = float(total.mean())
     error = float(total.std(ddof=1) / math.sqrt(len(total))) if len(total) > 1 else math.nan
@@ -63,6 +63,7 @@ def summary(played: Episode) -> dict[str, Any]:
         "quantiles": {f"{share:g}": float(np.quantile(total, share)) for share in shares},
         "mean_length": float(np.mean(played.length)),
         "terminated": float(np.mean(played.terminated)),
+        "returns": [round(each, 6) for each in total.tolist()],
     }
 
 

@@ -14,9 +14,11 @@ tensorboard/        the metrics again
 import contextlib
 import dataclasses
 import hashlib
+import os
 import pathlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import equinox as eqx
@@ -36,9 +38,17 @@ CHECKPOINTS, TENSORBOARD, LOCK = "checkpoints", "tensorboard", ".lock"
 # How equinox writes where a leaf is: (GetAttrKey(name='encoder'), SequenceKey(idx=1)).
 
 
-def name(env_id: str, partial_obs: bool, algorithm: str, memory: str, seed: int) -> str:
-    """Return what a run's folder is called, if its user does not say."""
-    return f"{env_id}-{view_name(partial_obs).lower()}-{algorithm}-{memory}-seed{seed}"
+def name(
+    env_id: str,
+    partial_obs: bool,
+    algorithm: str,
+    memory: str,
+    seed: int,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Return what a run's folder is called, if its user does not say; `settings` are those that a sweep varies."""
+    varied = [f"{option.replace('-', '_')}{value.replace(os.sep, '_')}" for option, value in settings.items()]
+    return "-".join([env_id, view_name(partial_obs).lower(), algorithm, memory, *varied, f"seed{seed}"])
 
 
 def find(run: str | pathlib.Path) -> pathlib.Path:

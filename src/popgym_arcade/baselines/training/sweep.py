@@ -1,4 +1,7 @@
-"""Sweeps: a list of commands, games x views x memories x seeds, each of which trains an agent and can be given again."""
+"""Sweeps: a list of commands, each of which trains an agent and can be given again.
+
+There is one for every environment, view, memory and seed, and for every value of the options that are varied.
+"""
 
 import concurrent.futures
 import dataclasses
@@ -10,8 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +26,23 @@ from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.environment import view_name
 
 LIST, OUTPUT = "commands.txt", "output"
+_OWN = ("--env-id", "--view", "--memory", "--seed", "--num-seeds", "--run", "--resume", "--config")
+"""The options of `train` that a sweep gives itself."""
+
+
+class Choice(NamedTuple):
+    """What the runs of some seeds have in common."""
+
+    env_id: str
+    partial_obs: bool
+    memory: str
+    settings: tuple[tuple[str, str], ...]
+    """The options that are varied, without dashes in front, and their values."""
+
+    @property
+    def agent(self) -> str:
+        """The memory, and the settings."""
+        return " ".join([self.memory, *(f"{name}={value}" for name, value in self.settings)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +63,23 @@ class Sweep:
     folder: pathlib.Path
     rest: Sequence[str] = ()
     """More options for every command."""
+    varied: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    """Values of further options of `train`, by their names without dashes in front, such as {"layers": ["1", "2"]}."""
 
     def __post_init__(self) -> None:
         """Check names and options, before hours are spent."""
         for env_id in self.env_ids:
             popgym_arcade.make(env_id)
         object.__setattr__(self, "memories", [checked_name(memory, SMALL) for memory in self.memories])
-        own = ("--env-id", "--view", "--memory", "--seed", "--num-seeds", "--run", "--resume", "--config")
-        for word in self.rest:
-            if word.partition("=")[0].replace("_", "-") in own:
-                raise ValueError(f"{word} is said by the sweep itself")
+        varied = {name.lstrip("-").replace("_", "-"): values for name, values in self.varied.items()}
+        object.__setattr__(self, "varied", varied)
+        said = [*_OWN]
+        for option in (*(f"--{name}" for name in varied), *self.rest):
+            name = option.partition("=")[0].replace("_", "-")
+            if name in said:
+                raise ValueError(f"{option} is said by the sweep itself")
+            if name.lstrip("-") in varied:
+                said.append(name)
         for folder, words in self.commands.items():
             asked = command.parse(words[2:]).agent
             found = configs.read_config(folder / run.CONFIG) if (folder / run.CONFIG).is_file() else asked
@@ -63,14 +90,21 @@ class Sweep:
                 )
 
     @property
+    def choices(self) -> list[Choice]:
+        """All that is trained, but for seeds."""
+        settings = itertools.product(*([(name, value) for value in values] for name, values in self.varied.items()))
+        return list(itertools.starmap(Choice, itertools.product(self.env_ids, self.views, self.memories, settings)))
+
+    @property
     def commands(self) -> dict[pathlib.Path, list[str]]:
         """The command of each run, by its folder."""
         found = {}
-        for env_id, partial_obs, memory, seed in itertools.product(self.env_ids, self.views, self.memories, self.seeds):
-            folder = self._run_folder(env_id, partial_obs, memory, seed)
-            words = ["popgym-arcade", "train", self.algorithm, "--env-id", env_id, "--view", view_name(partial_obs).lower()]
-            words += ["--memory", memory, "--seed", str(seed), *self.rest, "--run", str(folder), "--resumable"]
-            found[folder] = words
+        for choice, seed in itertools.product(self.choices, self.seeds):
+            folder, view = self._folder(choice, seed), view_name(choice.partial_obs).lower()
+            words = ["popgym-arcade", "train", self.algorithm, "--env-id", choice.env_id, "--view", view]
+            words += ["--memory", choice.memory, "--seed", str(seed)]
+            words += [word for name, value in choice.settings for word in (f"--{name}", value)]
+            found[folder] = [*words, *self.rest, "--run", str(folder), "--resumable"]
         return found
 
     def write_list(self) -> pathlib.Path:
@@ -125,18 +159,20 @@ class Sweep:
         return 1 if failed else 0
 
     def table(self) -> str:
-        """Lay out the mean return of each game, view and memory over its finished seeds, and memory scores over games."""
+        """Lay out the mean return of all that is trained over its finished seeds, and memory scores over games."""
         rows, returns = [], {}
-        for env_id, partial_obs, memory in itertools.product(self.env_ids, self.views, self.memories):
-            folders = [self._run_folder(env_id, partial_obs, memory, seed) for seed in self.seeds]
+        for choice in self.choices:
+            env_id, partial_obs = choice.env_id, choice.partial_obs
+            folders = [self._folder(choice, seed) for seed in self.seeds]
             means = [result["mean"] for folder in folders for result in _results(folder)]
-            returns[env_id, partial_obs, memory] = means
+            returns[env_id, partial_obs, choice.agent] = means
             error = np.std(means, ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
             rows.append(
                 [
                     env_id,
                     view_name(partial_obs),
-                    memory,
+                    choice.memory,
+                    *(value for _, value in choice.settings),
                     f"{len(means)} of {len(folders)}",
                     f"{np.mean(means):.3f}" if means else "",
                     f"{error:.3f}" if len(means) > 1 else "",
@@ -144,11 +180,12 @@ class Sweep:
                     f"{np.mean([_progress(folder) for folder in folders]):.0%}",
                 ]
             )
-        header = ["environment", "view", "memory", "seeds", "return", "standard error", "memory score", "done"]
+        header = ["environment", "view", "memory", *self.varied, "seeds", "return", "standard error", "memory score", "done"]
         return "\n".join([terminal.table(header, rows), *scores.aggregate_lines(returns)])
 
-    def _run_folder(self, env_id: str, partial_obs: bool, memory: str, seed: int) -> pathlib.Path:
-        return self.folder / run.name(env_id, partial_obs, self.algorithm, memory, seed)
+    def _folder(self, choice: Choice, seed: int) -> pathlib.Path:
+        name = run.name(choice.env_id, choice.partial_obs, self.algorithm, choice.memory, seed, dict(choice.settings))
+        return self.folder / name
 
     def _output(self, folder: pathlib.Path) -> pathlib.Path:
         return self.folder / OUTPUT / f"{folder.name}.txt"

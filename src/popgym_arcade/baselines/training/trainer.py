@@ -22,7 +22,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from tqdm import tqdm
 
 import popgym_arcade
-from popgym_arcade import checks, files, room
+from popgym_arcade import checks, files, room, speed
 from popgym_arcade.baselines import checkpoint
 from popgym_arcade.baselines.algorithm import Metrics, Shard, Task
 from popgym_arcade.baselines.checkpoint import CheckpointError
@@ -163,7 +163,7 @@ class _Training:
         if options.wandb and layout.is_first:
             logs.wandb()  # what is missing is missed before anything is made
         self.config, self.options, self.folder, self.layout = config, options, folder, layout
-        self.updates, self.seconds = 0, 0.0
+        self.updates, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
         self.algorithm = config.algorithm
         self.total = math.ceil(self.algorithm.total_timesteps / self.algorithm.steps_per_update)
         self.env, self.params = config.make_env()
@@ -239,7 +239,7 @@ class _Training:
             raise CheckpointError(
                 f"{self.folder} was begun with another config: {', '.join(changed)} differ; it must not change"
             )
-        self.updates, self.seconds = meta["updates"], meta["seconds"]
+        self.updates, self.seconds, self.cpu_seconds = meta["updates"], meta["seconds"], meta.get("cpu_seconds", math.nan)
         for number in range(0, len(learners), self.at_once):
             group = learners[number : number + self.at_once]
             self.learners.append(self.layout.spread(jax.tree.map(lambda *leaves: np.stack(leaves), *group)))
@@ -247,9 +247,13 @@ class _Training:
     def save(self) -> None:
         whole = self._each_seed(self.learners)
         if self.layout.is_first:
-            versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-            versions["popgym-arcade"] = popgym_arcade.__version__
-            meta = {"updates": self.updates, "seconds": self.seconds, "config": self.config.to_dict(), "versions": versions}
+            meta = {
+                "updates": self.updates,
+                "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
+                "config": self.config.to_dict(),
+                "versions": _versions(),
+            }
             checkpoint.save_step(self.folder / run.CHECKPOINTS, self.updates, whole, meta)
 
     def _each_seed(self, groups: list[Any]) -> list[Any]:
@@ -305,7 +309,7 @@ class _Training:
         recent = _Recent()
         with bar:
             while self.updates < self.total:
-                begun = time.monotonic()
+                begun, cpu_begun = time.monotonic(), time.process_time()
                 metrics = []
                 for number, learner in enumerate(self.learners):
                     self.learners[number], told = self._update(learner, keys[number])
@@ -314,6 +318,7 @@ class _Training:
                 elapsed = time.monotonic() - begun
                 self.updates += 1
                 self.seconds += elapsed
+                self.cpu_seconds += time.process_time() - cpu_begun
                 steps = self.updates * steps_per_update
                 self._check_finite(every)
                 for seed, told in zip(self.config.seeds, every, strict=True):
@@ -370,6 +375,9 @@ class _Training:
         content = {
             "config": config.to_dict(),
             "train_seconds": self.seconds,
+            "train_cpu_seconds": self.cpu_seconds,
+            "versions": _versions(),
+            "machine": speed.machine(),
             "checksums": checksums,
             "results": told,
         }
@@ -409,6 +417,11 @@ def _complain(learners: list[Any], meta: dict[str, Any]) -> str | None:
     if not isinstance(meta.get("config"), dict):
         return "its metadata lack the config"
     return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"popgym-arcade": popgym_arcade.__version__} | versions
 
 
 def _keys(seeds: Sequence[int]) -> Key[Array, "seeds"]:

@@ -1,0 +1,1 @@
+"""Results of many agents: entries, what is read of them, statistics, figures."""

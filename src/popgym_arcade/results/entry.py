@@ -1,0 +1,198 @@
+"""An entry: what the agents of one training, with one seed or several, came to, as a file of JSON that can be checked.
+
+Entries of `popgym-arcade train` are made from its runs, and hold the config that makes them again. Those of other code have
+the same form without a config; so a scoreboard can compare them.
+"""
+
+import itertools
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import popgym_arcade
+from popgym_arcade import files, registration
+from popgym_arcade.environment import VIEWS
+
+FORMAT = 1
+LEAST_EPISODES = 256
+"""Greedy episodes of each seed."""
+LEAST_SEEDS = 3
+POINTS = 60
+"""Of a learning curve."""
+RULES = (
+    "the environment is one of this package, under today's rules (env_id, env_version)",
+    "the agent sees observations, its own actions and the starts of episodes alone, in training, too (observation_only)",
+    "the environment steps of training are stated, those of all environments together (steps)",
+    f"at least {LEAST_SEEDS} seeds, trained independently, none left out (seeds)",
+    f"at least {LEAST_EPISODES} episodes of each, without exploration, not those of training (policy, returns)",
+    "the code, or the config, makes it again (config or code)",
+)
+"""What is asked of an entry."""
+
+_FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "format": (int, f"the number {FORMAT}"),
+    "env_id": (str, "the name of an environment"),
+    "env_version": (int, "the version of its rules"),
+    "view": (str, " or ".join(VIEWS)),
+    "algorithm": (str, "a name"),
+    "memory": (str, "a name"),
+    "steps": ((int, float), "a number"),
+    "observation_only": (bool, "true or false"),
+    "policy": (str, "greedy"),
+    "seeds": (list, "a list"),
+}
+_OPTIONAL: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "config": (dict, "the settings of popgym-arcade train"),
+    "code": (str, "an address"),
+    "command": (str, "a command"),
+    "versions": (dict, "versions by package"),
+    "machine": (dict, "what it was trained on"),
+    "train_seconds": ((int, float), "a number"),
+    "train_cpu_seconds": ((int, float), "a number"),
+}
+
+
+def of_run(folder: pathlib.Path) -> dict[str, Any]:
+    """Make the entry of a finished run.
+
+    Raises:
+        LookupError: if something is missing in the files of the run.
+        OSError: if one cannot be read: the run is not finished.
+        ValueError: if one is damaged, or from before evaluations held all returns.
+    """
+    from popgym_arcade.baselines.training import logs, run
+
+    config, evaluation = files.read_json(folder / run.CONFIG), files.read_json(folder / run.EVALUATION)
+    curves = _curves(logs.read_metrics(folder / run.METRICS)) if (folder / run.METRICS).is_file() else {}
+    seeds = []
+    for result in (result for result in evaluation["results"] if result["view"] == config["view"]):
+        if "returns" not in result:
+            hint = f"delete {run.EVALUATION}, and train --resume {folder} evaluates it again"
+            raise ValueError(f"{folder} was evaluated by an older version, which kept no single returns; {hint}")
+        seeds.append(
+            {"seed": result["seed"], "returns": result["returns"], **({"curve": curves[result["seed"]]} if curves else {})}
+        )
+    about = {
+        name: evaluation[name]
+        for name in ("versions", "machine", "train_seconds", "train_cpu_seconds")
+        if name in evaluation
+    }
+    return {
+        "format": FORMAT,
+        "env_id": config["env_id"],
+        "env_version": config.get("env_version", 0),
+        "view": config["view"],
+        "algorithm": config["algorithm"],
+        "memory": config["memory"],
+        "steps": config["total_timesteps"],
+        "observation_only": True,
+        "policy": "greedy",
+        "config": config,
+        **about,
+        "seeds": seeds,
+    }
+
+
+def _curves(lines: list[dict[str, Any]]) -> dict[int, dict[str, list[float | None]]]:
+    """Thin metrics: by seed, steps and what was measured up to them since the point before; None where nothing was."""
+    found = {}
+    for seed in sorted({line["seed"] for line in lines}):
+        own = [line for line in lines if line["seed"] == seed]
+        ends = np.linspace(0, len(own), min(POINTS, len(own)) + 1).round().astype(int)
+        parts = [own[first:last] for first, last in itertools.pairwise(ends)]
+        found[seed] = {
+            "steps": [part[-1]["steps"] for part in parts],
+            "returns": [_mean(part, "mean_return", "episodes") for part in parts],
+            "policy_churn": [_mean(part, "policy_churn") for part in parts],
+        }
+    return found
+
+
+def _mean(lines: Sequence[dict[str, Any]], name: str, weight: str | None = None) -> float | None:
+    known = [line for line in lines if line.get(name) is not None]
+    weights = [line[weight] if weight else 1.0 for line in known]
+    return round(float(np.average([line[name] for line in known], weights=weights)), 4) if sum(weights) else None
+
+
+def check(content: Any) -> list[str]:
+    """Return what is wrong with an entry, by the rules of admission, a sentence each; nothing if it can be admitted."""
+    if not isinstance(content, dict):
+        return ["an entry must be an object of names and values"]
+    complaints = []
+    for name, (kind, wanted) in (_FIELDS | _OPTIONAL).items():
+        value = content.get(name)
+        if name not in content:
+            if name in _FIELDS:
+                complaints.append(f"{name} is missing: {wanted}")
+        elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            complaints.append(f"{name} must be {wanted}, got {value!r}")
+    complaints += [f"there is nothing of the name {name}" for name in content if name not in _FIELDS | _OPTIONAL]
+    if complaints:
+        return complaints
+    return [complaint for rule in (_check_rules, _check_training, _check_seeds) for complaint in rule(content)]
+
+
+def _check_rules(content: dict[str, Any]) -> list[str]:
+    if content["format"] != FORMAT:
+        return [f"format must be {FORMAT}, got {content['format']}"]
+    if content["env_id"] not in popgym_arcade.registered_envs:
+        return [f"env_id: there is no environment {content['env_id']!r}"]
+    if content["view"] not in VIEWS:
+        return [f"view must be {' or '.join(VIEWS)}, got {content['view']!r}"]
+    if other := registration.other_rules(content["env_id"], content["env_version"]):
+        return [f"env_version: it was made under {other}"]
+    return []
+
+
+def _check_training(content: dict[str, Any]) -> list[str]:
+    complaints = []
+    if not content["observation_only"]:
+        complaints.append("observation_only must be true: what sees more is a reference player, not an entry")
+    if content["policy"] != "greedy":
+        complaints.append(f"policy must be greedy: episodes without exploration, got {content['policy']!r}")
+    if not (content["steps"] >= 0 and math.isfinite(content["steps"])):
+        complaints.append(f"steps must be a number of steps, got {content['steps']}")
+    if "config" not in content and "code" not in content:
+        complaints.append("config or code must say how to make it again")
+    if "config" in content:
+        complaints += _check_config(content)
+    return complaints
+
+
+def _check_config(content: dict[str, Any]) -> list[str]:
+    from popgym_arcade.baselines.training import config as configs
+
+    try:
+        config = configs.from_dict(content["config"])
+    except ValueError as error:
+        return [f"config: {error}"]
+    own = {
+        "env_id": config.env_id,
+        "view": config.view,
+        "algorithm": config.algorithm_name,
+        "memory": config.memory,
+        "steps": config.algorithm.total_timesteps,
+    }
+    return [f"{name} is {content[name]}, in config {value}" for name, value in own.items() if content[name] != value]
+
+
+def _check_seeds(content: dict[str, Any]) -> list[str]:
+    complaints = []
+    numbers = [each.get("seed") if isinstance(each, dict) else None for each in content["seeds"]]
+    if len(set(map(repr, numbers))) < LEAST_SEEDS:
+        complaints.append(f"there must be at least {LEAST_SEEDS} seeds, got {len(set(map(repr, numbers)))}")
+    for number, each in zip(numbers, content["seeds"], strict=True):
+        if type(number) is not int or not isinstance(each.get("returns"), list):
+            complaints.append("each of seeds must have a seed, a whole number, and returns, a list")
+            continue
+        returns = each["returns"]
+        if len(returns) < LEAST_EPISODES:
+            complaints.append(f"seed {number}: there must be at least {LEAST_EPISODES} returns, got {len(returns)}")
+        good = [value for value in returns if type(value) in (int, float) and -1.00002 <= value <= 1.00002]
+        if len(good) < len(returns):
+            wrong = next(value for value in returns if value not in good)
+            complaints.append(f"seed {number}: returns must be numbers from -1 to 1, undiscounted, got {wrong!r}")
+    return complaints

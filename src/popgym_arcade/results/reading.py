@@ -1,0 +1,129 @@
+"""Reading results: of runs, of folders of runs, and of entries."""
+
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from popgym_arcade import files, registration
+from popgym_arcade.baselines.training import run
+from popgym_arcade.results import entry
+
+NONE = "none"
+"""The memory that remembers nothing, as runs call it."""
+_OTHER_VIEW, _OTHER_RULES = "on views that runs were not trained on", "under other rules than today's"
+_COMPARED = ("env_id", "view", "memory", "window_size", "capacity_of", "seed", "num_seeds")
+
+
+class Result(NamedTuple):
+    """The evaluation of one seed, on the view it was trained on."""
+
+    env_id: str
+    algorithm: str
+    memory: str
+    partial_obs: bool
+    seed: int
+    returns: Float64[np.ndarray, "episodes"]
+    """Of greedy episodes."""
+    curve: dict[str, Float64[np.ndarray, "points"]]
+    """`steps`, `returns` (of training episodes) and `policy_churn`, nan where not known; empty, if nothing is."""
+    settings: dict[str, Any]
+    """Those of the run, as far as they are known."""
+    path: pathlib.Path
+    """Where it was found."""
+
+    @property
+    def mean(self) -> float:
+        """The mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """That of the mean, over episodes."""
+        return float(self.returns.std(ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else np.nan
+
+
+def read_results(paths: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]:
+    """Read the results of each run and seed on the view it was trained on.
+
+    Args:
+        paths: runs, entries (files of JSON, see `entry`), folders of either, or names of agents that come with the package.
+
+    Returns:
+        (results, how many are left out, by the reason).
+
+    Raises:
+        OSError: if a folder or a file cannot be read.
+        ValueError: if there is no result in one of them, or a file is not what it should be.
+    """
+    found: list[Result] = []
+    left_out = {_OTHER_VIEW: 0, _OTHER_RULES: 0}
+    for path in paths:
+        for place, content, others in _contents(path):
+            left_out[_OTHER_VIEW] += others
+            results = list(_results(content, place))
+            if registration.other_rules(content["env_id"], content["env_version"]):
+                left_out[_OTHER_RULES] += len(results)
+                continue
+            found += results
+    return found, left_out
+
+
+def _contents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, dict[str, Any], int]]:
+    """Yield entries, where they were found, and of how many results on another view a run tells."""
+    if path.is_file():
+        yield path, files.read_json(path), 0
+        return
+    within = path if path.is_dir() else run.find(path)
+    runs = sorted(within.rglob(run.EVALUATION))
+    entries = [file for file in sorted(within.glob("*.json")) if not runs and file.name != run.CONFIG]
+    if not runs and not entries:
+        raise ValueError(f"{path} has no run that was evaluated: there is no {run.EVALUATION} in it, and no entry")
+    for file in runs:
+        try:
+            content = entry.of_run(file.parent)
+            yield file.parent, content, len(files.read_json(file)["results"]) - len(content["seeds"])
+        except LookupError as error:
+            raise ValueError(f"{file.parent} is no run, or an incomplete one: there is no {error}") from None
+    for file in entries:
+        yield file, files.read_json(file), 0
+
+
+def _results(content: Any, path: pathlib.Path) -> Iterator[Result]:
+    try:
+        for each in content["seeds"]:
+            yield Result(
+                env_id=str(content["env_id"]),
+                algorithm=str(content["algorithm"]),
+                memory=str(content["memory"]).lower(),
+                partial_obs=content["view"] == "pomdp",
+                seed=int(each["seed"]),
+                returns=np.asarray(each["returns"], np.float64),
+                curve={name: np.array(values, np.float64) for name, values in each.get("curve", {}).items()},
+                settings=content.get("config", {}),
+                path=path,
+            )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is no entry, or a damaged one: {error}") from None
+
+
+def unlike(results: Iterable[Result]) -> dict[str, list[str]]:
+    """Return the settings in which runs of a game differ though a comparison of views and memories is not about them.
+
+    Args:
+        results: as `read_results` returns them.
+
+    Returns:
+        the names of settings, by game; games without any are left out.
+    """
+    games: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        games.setdefault(result.env_id, []).append(result.settings)
+    found = {}
+    for game, every in games.items():
+        names = {name: None for settings in every for name in settings if name not in _COMPARED}
+        if differ := [name for name in names if any(settings.get(name) != every[0].get(name) for settings in every)]:
+            found[game] = differ
+    return found

@@ -1,0 +1,133 @@
+"""Entries are made, checked, read and compared."""
+
+import csv
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import popgym_arcade
+from popgym_arcade import cli, scores
+from popgym_arcade.results import entry, reading
+
+
+def made(env_id: str, view: str, memory: str, score: float, *, seeds: int = 3, **changes: Any) -> dict[str, Any]:
+    """An entry of another code, whose mean memory score is known."""
+    zero, one = scores.scale(env_id, partial_obs=view == "pomdp")
+    returns = np.clip(zero + (one - zero) * (score + np.tile([-0.05, 0.05], 128)), -1, 1)
+    curve = {"steps": [100, 200], "returns": [None, 0.5], "policy_churn": [0.2, 0.1]}
+    version = popgym_arcade.make(env_id)[0].version
+    content = {"format": 1, "env_id": env_id, "env_version": version, "view": view, "algorithm": "own", "memory": memory}
+    content |= {"steps": 200, "observation_only": True, "policy": "greedy", "code": "https://ADDRESS"}
+    return content | {"seeds": [{"seed": i, "returns": returns.tolist(), "curve": curve} for i in range(seeds)]} | changes
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    for env_id in ("SkittlesEasy", "NavigatorEasy"):
+        for memory, score in (("gru", 0.8), ("none", 0.2)):
+            for view in ("mdp", "pomdp"):
+                content = made(env_id, view, memory, score, config={"layers": 1 + (memory == "gru")})
+                (tmp_path / "results" / f"{env_id}-{view}-{memory}.json").write_text(json.dumps(content))
+    return tmp_path / "results"
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with open(name) as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["results", "table", str(folder), "--out", "t.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "0.80 (" in out and "0.60 (" in out
+    found = {(row["env_id"], row["view"], row["agent"]): row for row in rows("t.csv")}
+    assert len(found) == 8
+    own = found["NavigatorEasy", "POMDP", "gru"]
+    assert float(own["score"]) == pytest.approx(0.8) and float(own["above_none"]) == pytest.approx(0.6)
+    assert not found["NavigatorEasy", "POMDP", "none"]["above_none"]
+    assert cli.main(["results", "table", str(folder), "--memories", "gur"]) == 1
+    assert "no results of the memory gur, only of gru, none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["scores", "curves", "churn", "aggregates", "profiles"])
+def test_figures(kind: str, folder: pathlib.Path) -> None:
+    assert cli.main(["results", kind, str(folder), "-o", f"{kind}.pdf"]) == 0
+    assert pathlib.Path(f"{kind}.pdf").read_bytes().startswith(b"%PDF")
+    assert len(rows(f"{kind}.csv")) == {"scores": 8, "curves": 48, "churn": 48, "aggregates": 4, "profiles": 24}[kind]
+
+
+def test_an_ablation(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["results", "ablation", str(folder), "--by", "layers"]) == 0
+    assert pathlib.Path("ablation.png").exists()
+    assert {row["layers"] for row in rows("ablation.csv")} == {"1", "2"}
+    assert cli.main(["results", "ablation", str(folder), "--by", "layers", "--memories", "gru"]) == 1
+    assert "several values of layers: all have 2" in capsys.readouterr().err
+
+
+def test_one_seed_of_two_kinds_is_no_mean(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twin = made("SkittlesEasy", "pomdp", "gru", 0.5, config={"layers": 7})
+    (folder / "twin.json").write_text(json.dumps(twin))
+    assert cli.main(["results", "table", str(folder)]) == 1
+    assert "memory gru, seed 0 is there twice" in (error := capsys.readouterr().err) and "another layers" in error
+
+
+def test_what_is_no_entry(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "damaged.json").write_text('{"env_id": "SkittlesEasy"}')
+    assert cli.main(["results", "table", str(tmp_path / "damaged.json")]) == 1
+    assert "damaged.json is no entry" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["results", "table", str(tmp_path / "empty")]) == 1
+    assert "and no entry" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({}, None),
+        ({"view": "both"}, "view must be mdp or pomdp"),
+        ({"env_id": "NavigatorEazy"}, "there is no environment"),
+        ({"env_version": 0}, "it was made under version 0 of the rules"),
+        ({"observation_only": False}, "observation_only must be true"),
+        ({"policy": "sampled"}, "policy must be greedy"),
+        ({"steps": "many"}, "steps must be a number"),
+        ({"steps": True}, "steps must be a number"),
+        ({"seeds": []}, "at least 3 seeds, got 0"),
+        ({"seeds": [{"seed": i, "returns": [0.5] * 9} for i in range(3)]}, "at least 256 returns, got 9"),
+        ({"seeds": [{"seed": i, "returns": [1.5] * 256} for i in range(3)]}, "numbers from -1 to 1, undiscounted, got 1.5"),
+        ({"seeds": [{"seed": 0, "returns": [float("nan")] * 256}] * 3}, "got nan"),
+        ({"seeds": [1, 2, 3]}, "each of seeds must have a seed"),
+        ({"code": 3}, "code must be an address"),
+        ({"score": 1}, "there is nothing of the name score"),
+        ({"config": {"algorithm": "pqn", "env_id": "NavigatorEasy"}}, "algorithm is own, in config pqn"),
+        ({"config": {"algorithm": "pqm"}}, "config: "),
+    ],
+)
+def test_rules_of_admission(changes: dict[str, Any], complaint: str | None) -> None:
+    found = entry.check(made("NavigatorEasy", "pomdp", "gru", 0.5) | changes)
+    assert found == [] if complaint is None else any(complaint in each for each in found), found
+
+
+def test_rules_ask_for_all_that_is_needed(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = made("NavigatorEasy", "pomdp", "gru", 0.5)
+    for name in content:
+        assert entry.check({other: value for other, value in content.items() if other != name}), name
+    assert entry.check([]) and entry.check(None)
+    for name, each in (("good", content), ("bad", {})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(each))
+    assert cli.main(["check-result", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "good.json: admitted" in out and "1 of 2 entries can be admitted" in out and "env_id is missing" in out
+    assert cli.main(["check-result", str(tmp_path / "good.json")]) == 0
+
+
+def test_the_results_of_the_repository() -> None:
+    """Those that are committed, if there are any, keep the rules; a required run may still lack seeds."""
+    for path in (pathlib.Path(__file__).parents[2] / "results").glob("*.json"):
+        complaints = [each for each in entry.check(json.loads(path.read_text())) if "seeds, got" not in each]
+        assert not complaints, path
+        assert reading.read_results([path])[0]
