@@ -125,8 +125,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--folder", type=pathlib.Path, default=pathlib.Path("sweep"), help="for the runs and the list (default: sweep)"
     )
-    command.add_argument("--jobs", type=integer(1, 1024), default=1, help="commands that run at once (default: 1)")
+    command.add_argument(
+        "--jobs", type=integer(1, 1024), help="commands that run at once (default: 1; under SLURM as many as it likes)"
+    )
+    command.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="with --submit slurm: an option of sbatch, as in --sbatch=--gres=gpu:1; may be given several times",
+    )
     action = command.add_mutually_exclusive_group()
+    action.add_argument("--submit", choices=["slurm"], help="submit what is not finished as an array of jobs")
     action.add_argument("--list", action="store_true", help="write the list, run nothing")
     action.add_argument("--table", action="store_true", help="show the table of what there is, run nothing")
     command.set_defaults(run=_sweep)
@@ -297,10 +307,15 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.table:
         print(sweep.table())
         return 0
+    if options.sbatch and not options.submit:
+        raise ValueError("--sbatch is for --submit slurm")
     if not options.list:
         sweep.check_ready()
     print(f"wrote {sweep.write_list()}")
-    return 0 if options.list else sweep.run(options.jobs)
+    if options.submit:
+        print(sweep.submit(options.jobs, options.sbatch))
+        return 0
+    return 0 if options.list else sweep.run(options.jobs or 1)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -41,9 +41,54 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
     assert f"{sum(means) / 2:.3f}" in out
 
 
+def test_options_are_varied(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vary = ["--vary", "layers", "1", "2", "--vary", "memory-size", "8", "16"]
+    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "mdp", "--folder", str(tmp_path), *vary]
+    assert cli.main([*command, "--list"]) == 0
+    commands = [shlex.split(line) for line in (tmp_path / "commands.txt").read_text().splitlines()]
+    found = [(words[words.index("--layers") + 1], words[words.index("--memory-size") + 1]) for words in commands]
+    assert found == [("1", "8"), ("1", "16"), ("2", "8"), ("2", "16")]
+    folders = {pathlib.Path(words[words.index("--run") + 1]).name for words in commands}
+    assert len(folders) == 4 and "NavigatorEasy-mdp-pqn-none-layers1-memory_size16-seed0" in folders
+    capsys.readouterr()
+    assert cli.main([*command, "--table"]) == 0
+    header = capsys.readouterr().out.splitlines()[0].split()
+    assert header[:5] == ["environment", "view", "memory", "layers", "memory-size"]
+
+
+def test_slurm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stand-in for sbatch runs the last job of the array, as a node would: by what the script says alone."""
+    folder = ["--folder", str(tmp_path / "a sweep")]
+    command = [*SWEEP, *folder, "--submit", "slurm", "--sbatch=--gres=gpu:1", "--jobs", "2", *rest()]
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert cli.main(command) == 1
+    assert "there is no sbatch on this machine" in capsys.readouterr().err
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text('#!/bin/bash\nexport SLURM_ARRAY_TASK_ID=2\nbash "$1" > /dev/null && echo Submitted batch job 7\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:/usr/bin:/bin")
+    assert cli.main(command) == 0
+    assert "Submitted batch job 7" in capsys.readouterr().out
+    script = (tmp_path / "a sweep" / "slurm.sh").read_text()
+    assert "#SBATCH --array=1,2%2\n" in script and "#SBATCH --gres=gpu:1\n" in script
+    finished = [path.parent.name for path in (tmp_path / "a sweep").glob("*/evaluation.json")]
+    assert finished == ["NavigatorEasy-pomdp-pqn-none-small-seed1"]
+    # Given again, what is finished is left out; what sbatch refuses is told.
+    sbatch.write_text("#!/bin/bash\necho no such partition >&2; exit 1\n")
+    assert cli.main(command) == 1
+    assert "no such partition" in capsys.readouterr().err
+    assert "#SBATCH --array=1%2\n" in (tmp_path / "a sweep" / "slurm.sh").read_text()
+    assert cli.main([*SWEEP, *folder, "--list", "--sbatch=--time=1", *rest()]) == 1
+    assert "--sbatch is for --submit slurm" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (["--vary", "seed", "1"], "--seed is said by the sweep itself"),
+        (["--vary", "layers"], "--vary layers needs values"),
+        (["--vary", "layers", "1", "--", "--layers", "2"], "--layers is said by the sweep itself"),
         (["--env-ids", "NavigatorEazy"], "NavigatorEasy"),
         (["--memories", "lur"], "did you mean lru"),
         (["--", "--seed", "3"], "--seed is said by the sweep itself"),

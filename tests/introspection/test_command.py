@@ -54,13 +54,23 @@ def test_density(capsys: pytest.CaptureFixture[str]) -> None:
         assert sum(float(cell) for name, cell in row.items() if name.startswith("tau_")) == pytest.approx(1, abs=1e-4)
 
 
+def test_densities_of_several_games(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["introspect", "density", "RUN", "RUN-POMDP", "--episodes", "2"]) == 0
+    assert "wrote density.png and density.csv" in capsys.readouterr().out
+    assert [row["view"] for row in table("density.csv")] == ["MDP", "MDP", "POMDP", "POMDP"]
+    assert cli.main(["introspect", "density", "RUN", "RUN2", "--episodes", "2"]) == 1
+    assert "is there twice: in RUN and in RUN2" in capsys.readouterr().err
+
+
 def test_contamination(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--steps", "6", "--episodes", "2", "--draws", "2", "--prefix", "3", "--prefix", "9", "-o", "c.pdf"]
+    arguments += ["--sigma", "0.1", "1"]
     assert cli.main(["introspect", "contamination", "RUN", *arguments]) == 0
     out = capsys.readouterr().out
     assert "episode 0 has 6 frames: no prefix of 9 is shuffled in it" in out and "first frames shuffled" in out
     rows = [row for row in table("c.csv") if row["episode"] == "1"]
-    assert sum(row["change"] == "noise in one frame" for row in rows) == 21
+    for sigma in ("0.1", "1"):
+        assert sum(row["change"] == f"noise in one frame, sigma {sigma}" for row in rows) == 21
     shuffled = [row for row in rows if row["change"] == "first frames shuffled"]
     assert [(row["first"], row["decision"]) for row in shuffled] == [("3", "3"), ("3", "4"), ("3", "5")]
     assert all(float(row["moved"]) > 0 for row in rows)
@@ -128,6 +138,7 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delitem(sys.modules, "popgym_arcade.introspection.figures", raising=False)
     monkeypatch.delattr("popgym_arcade.introspection.figures", raising=False)
+    monkeypatch.delitem(sys.modules, "popgym_arcade.figures", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert cli.main(["introspect", "saliency", "RUN"]) == 1
     assert capsys.readouterr().err == "popgym-arcade: figures need matplotlib: pip install 'popgym-arcade[baselines]'\n"

@@ -69,6 +69,13 @@ def test_an_ablation(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
     assert "several values of layers: all have 2" in capsys.readouterr().err
 
 
+def test_results_are_chosen_by_settings(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["results", "scores", str(folder), "--where", "layers=2"]) == 0
+    assert {row["agent"] for row in rows("scores.csv")} == {"gru"}
+    assert cli.main(["results", "scores", str(folder), "--where", "layers=3"]) == 1
+    assert "no results with layers=3, only with 2, 1" in capsys.readouterr().err
+
+
 def test_one_seed_of_two_kinds_is_no_mean(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     twin = made("SkittlesEasy", "pomdp", "gru", 0.5, config={"layers": 7})
     (folder / "twin.json").write_text(json.dumps(twin))
@@ -110,6 +117,30 @@ def test_what_is_no_entry(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[
 def test_rules_of_admission(changes: dict[str, Any], complaint: str | None) -> None:
     found = entry.check(made("NavigatorEasy", "pomdp", "gru", 0.5) | changes)
     assert found == [] if complaint is None else any(complaint in each for each in found), found
+
+
+def test_a_person(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = {"format": 1, "game": "SkittlesEasy", "env_version": 0, "obs_size": 128}
+    episodes = [
+        ("POMDP", "terminated", 0.4),
+        ("POMDP", "truncated", 1.0),
+        ("both", "terminated", 0.9),
+        ("POMDP", "left", 0.1),
+    ]
+    lines: list[dict[str, Any]] = [header]
+    for seed, (view, end, total) in enumerate(episodes):
+        lines += [{"seed": seed}, {"action": 2, "reward": 0.01, "view": view}]
+        lines += [{"end": end, "total": total, "steps": 1, "state": "0"}]
+    logs = folder.parent / "logs"
+    logs.mkdir()
+    (logs / "first.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert cli.main(["export-result", "--logs", "logs", "--out", "person"]) == 0
+    found = {result.partial_obs: result.returns.tolist() for result in reading.read_results([pathlib.Path("person")])[0]}
+    assert found == {True: [0.4, 1.0], False: [0.9]}
+    assert cli.main(["results", "table", "results", "person", "--memories", "person", "gru"]) == 0
+    assert "person" in capsys.readouterr().out
+    assert cli.main(["export-result"]) == 1
+    assert "there is nothing to export" in capsys.readouterr().err
 
 
 def test_rules_ask_for_all_that_is_needed(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

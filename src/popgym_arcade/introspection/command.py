@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from popgym_arcade import compile_cache, files, terminal
 from popgym_arcade.arguments import integer, real, seed_number
-from popgym_arcade.environment import Action
+from popgym_arcade.environment import Action, view_name
 
 if TYPE_CHECKING:
     from popgym_arcade.introspection.subject import Subject
@@ -42,9 +42,9 @@ def register(commands: Any) -> None:
     )
     _add_figure(command)
 
-    command = _add(measures, "density", _density, "measure how recall is spread over whole episodes")
+    command = _add(measures, "density", _density, "measure how recall is spread over whole episodes", several=True)
     command.add_argument(
-        "--seed", type=seed_number, nargs="+", action="extend", help="the agents of these seeds (default: the run's first)"
+        "--seed", type=seed_number, nargs="+", action="extend", help="the agents of these seeds (default: a run's first)"
     )
     _add_episodes(command, 20)
     _add_figure(command)
@@ -54,7 +54,11 @@ def register(commands: Any) -> None:
     _add_steps(command, 50)
     _add_episodes(command, 4)
     command.add_argument(
-        "--sigma", type=real(0.001, 1000), default=1.0, help="standard deviation of the noise in a frame (default: 1)"
+        "--sigma",
+        type=real(0.001, 1000),
+        nargs="+",
+        default=[1.0],
+        help="standard deviation of the noise in a frame, one or several strengths (default: 1)",
     )
     command.add_argument("--draws", type=integer(1), default=4, help="how often each change is drawn (default: 4)")
     command.add_argument(
@@ -86,9 +90,16 @@ def register(commands: Any) -> None:
     command.set_defaults(run=_gap)
 
 
-def _add(measures: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+def _add(
+    measures: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, several: bool = False
+) -> argparse.ArgumentParser:
     command = measures.add_parser(name, help=text, description=f"{text.capitalize()}.")
-    command.add_argument("folder", type=pathlib.Path, metavar="RUN", help="the folder of a run, or an agent of the package")
+    what = "the folder of a run, or an agent of the package"
+    if several:
+        help_text = f"{what}; of several those of one game, view and memory are seeds of one mean"
+        command.add_argument("folders", nargs="+", type=pathlib.Path, metavar="RUN", help=help_text)
+    else:
+        command.add_argument("folder", type=pathlib.Path, metavar="RUN", help=what)
     command.add_argument(
         "--episode-seed",
         type=seed_number,
@@ -143,17 +154,32 @@ def _density(options: argparse.Namespace) -> int:
     from popgym_arcade.introspection import density, figures
 
     _check_figure(options)
-    agents = [_load(options.folder, seed) for seed in dict.fromkeys(options.seed or [None])]
+    seeds = dict.fromkeys(options.seed or [None])
+    agents = [_load(folder, seed) for folder in dict.fromkeys(options.folders) for seed in seeds]
     with terminal.Progress() as progress:
-        study = density.measure(agents, episodes=options.episodes, **_shared(options), progress=progress)
-    _say(study.remarks)
-    rows = [
-        [name, *(f"{number:.3f}" for number in numbers)]
-        for name, *numbers in zip(("first", "middle", "last"), *study.thirds[:3], strict=True)
+        studies = density.measure_all(agents, episodes=options.episodes, **_shared(options), progress=progress)
+    rows = []
+    for study in studies:
+        _say(study.remarks)
+        about = [study.about.env_id, view_name(study.about.partial_obs), study.about.memory]
+        for name, *numbers in zip(("first", "middle", "last"), *study.thirds[:3], strict=True):
+            rows.append([*about, name, *(f"{number:.3f}" for number in numbers)])
+    header = [
+        "environment",
+        "view",
+        "memory",
+        "third",
+        "share of the recall",
+        "standard error",
+        "deviation between episodes",
     ]
-    print(terminal.table(["third", "share of the recall", "standard error", "deviation between episodes"], rows))
-    figure = figures.density_figure(study.curve, study.thirds, study.about.title)
-    _write(options.out or pathlib.Path(f"{study.about.slug}-density.png"), figure, study.table)
+    print(terminal.table(header, rows))
+    (one, *others) = studies
+    if others:
+        figure, slug = figures.thirds_figure(studies), "density"
+    else:
+        figure, slug = figures.density_figure(one.curve, one.thirds, one.about.title), f"{one.about.slug}-density"
+    _write(options.out or pathlib.Path(f"{slug}.png"), figure, density.table(studies))
     return 0
 
 
@@ -167,7 +193,7 @@ def _contamination(options: argparse.Namespace) -> int:
             agent,
             num_steps=options.steps,
             episodes=options.episodes,
-            sigma=options.sigma,
+            sigmas=options.sigma,
             draws=options.draws,
             prefixes=options.prefix,
             **_shared(options),
@@ -179,7 +205,8 @@ def _contamination(options: argparse.Namespace) -> int:
         for name, effect in study.effects.items()
     ]
     print(terminal.table(["change", "mean |dA| / mean |A| at once", "flipped at once", "steps to the last flip"], rows))
-    title = f"{agent.about.title}, at most {options.steps} steps, sigma {options.sigma:g}"
+    sigmas = ", ".join(f"{sigma:g}" for sigma in options.sigma)
+    title = f"{agent.about.title}, at most {options.steps} steps, sigma {sigmas}"
     figure = figures.contamination_figure(study.first, study.effects, title)
     _write(options.out or pathlib.Path(f"{agent.about.slug}-contamination.png"), figure, study.table)
     return 0

@@ -160,9 +160,10 @@ class ContaminationStudy(NamedTuple):
     """The effect of changed frames on later decisions."""
 
     first: Contamination
-    """Noise in each frame of the first episode."""
+    """Noise in each frame of the first episode, the strongest of those that were asked for."""
     effects: dict[str, Effect]
-    """By the kind of change: "noise in one frame" and, where an episode is long enough, "first frames shuffled"."""
+    """By the kind of change: "noise in one frame", or several with their sigma, and, where an episode is long enough,
+    "first frames shuffled"."""
     table: Table
     """A row for each episode, change and later decision."""
     remarks: tuple[str, ...]
@@ -174,7 +175,7 @@ def measure(
     *,
     num_steps: int = 50,
     episodes: int = 4,
-    sigma: float = 1.0,
+    sigmas: Sequence[float] = (1.0,),
     draws: int = 4,
     prefixes: Sequence[int] | None = None,
     episode_seed: int = 0,
@@ -187,15 +188,20 @@ def measure(
         agent: who plays.
         num_steps: the length of episodes that do not end earlier.
         episodes: how many.
-        sigma: the standard deviation of the noise on the scale [0, 1] of frames.
+        sigmas: standard deviations of the noise on the scale [0, 1] of frames, one or several strengths.
         draws: how often each change is drawn.
         prefixes: how many of the first frames are shuffled; by default a quarter and a half of each episode.
         episode_seed: the seed of the episodes, of the noise and of the orders.
         chunk: how many frames, and how many replays, are worked on at once.
         progress: told how far it is.
+
+    Raises:
+        ValueError: if there is no sigma.
     """
+    if not sigmas:
+        raise ValueError("there must be at least one sigma")
     random = np.random.default_rng(episode_seed)
-    noises: list[Contamination] = []
+    names = {sigma: f"noise in one frame{f', sigma {sigma:g}' if len(set(sigmas)) > 1 else ''}" for sigma in sigmas}
     found: dict[str, list[Contamination]] = {}
     rows, remarks = [], []
     for number in range(episodes):
@@ -207,8 +213,10 @@ def measure(
         for prefix in sorted(set(prefixes or ()) - set(fitting)):
             remarks.append(f"episode {number} has {length} frames: no prefix of {prefix} is shuffled in it")
         told = _prefixed(progress, f"episode {number + 1} of {episodes}, ")
-        noises.append(noise(agent.model, episode, random, sigma=sigma, draws=draws, chunk=chunk, progress=told))
-        changes = {"noise in one frame": noises[-1]}
+        changes = {
+            name: noise(agent.model, episode, random, sigma=sigma, draws=draws, chunk=chunk, progress=told)
+            for sigma, name in names.items()
+        }
         if fitting:
             orders = shuffled(agent.model, episode, fitting, random, draws=draws, chunk=chunk, progress=told)
             changes["first frames shuffled"] = orders
@@ -222,7 +230,7 @@ def measure(
             ]
     header = ("episode", "change", "first", "decision", "moved", "mean_advantage", "flipped", "steps_to_last_flip")
     effects = {name: _effect(changes) for name, changes in found.items()}
-    return ContaminationStudy(noises[0], effects, Table(header, rows), tuple(remarks))
+    return ContaminationStudy(found[names[max(sigmas)]][0], effects, Table(header, rows), tuple(remarks))
 
 
 def _effect(changes: Sequence[Contamination]) -> Effect:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
+from popgym_arcade.environment import view_name
 from popgym_arcade.introspection import saliency
 from popgym_arcade.introspection.episode import Progress, silent
 from popgym_arcade.introspection.subject import About, Subject
@@ -110,6 +111,39 @@ class DensityStudy(NamedTuple):
     """A row for each episode: its length and shares; NaN where nothing is recalled."""
     remarks: tuple[str, ...]
     """Which episodes are left out of the means, and why."""
+
+
+def measure_all(
+    agents: Sequence[Subject], *, episodes: int = 20, episode_seed: int = 0, chunk: int = 8, progress: Progress = silent
+) -> list[DensityStudy]:
+    """Measure agents of several games, views and memories: a study of each, over its seeds, in the order of `agents`.
+
+    The arguments, and the errors, are those of `measure`; one more is:
+
+    Raises:
+        ValueError: if a seed is there twice.
+    """
+    groups: dict[tuple[str, bool, str], dict[int, Subject]] = {}
+    for agent in agents:
+        about = agent.about
+        seeds = groups.setdefault((about.env_id, about.partial_obs, about.memory), {})
+        if about.seeds[0] in seeds:
+            raise ValueError(f"{about.title} is there twice: in {seeds[about.seeds[0]].about.run} and in {about.run}")
+        seeds[about.seeds[0]] = agent
+    if not groups:
+        raise ValueError("there must be at least one agent")
+    shared = {"episodes": episodes, "episode_seed": episode_seed, "chunk": chunk}
+    return [measure(list(seeds.values()), **shared, progress=progress) for seeds in groups.values()]
+
+
+def table(studies: Sequence[DensityStudy]) -> Table:
+    """Put the tables of studies into one, whose rows say first of which game, view and memory they are."""
+    rows = [
+        (study.about.env_id, view_name(study.about.partial_obs), study.about.memory, *row)
+        for study in studies
+        for row in study.table.rows
+    ]
+    return Table(("env_id", "view", "memory", *studies[0].table.header), rows)
 
 
 def measure(

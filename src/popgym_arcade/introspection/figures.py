@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from popgym_arcade.environment import view_name
 from popgym_arcade.figures import (
     BLUE,
     COLOURS,
@@ -21,7 +22,7 @@ from popgym_arcade.figures import (
 )
 from popgym_arcade.introspection import gap
 from popgym_arcade.introspection.contamination import Contamination, Effect
-from popgym_arcade.introspection.density import Spread
+from popgym_arcade.introspection.density import DensityStudy, Spread
 from popgym_arcade.introspection.subject import described
 
 _PANELS = 12
@@ -119,6 +120,35 @@ def density_figure(curve: Spread, thirds: Spread, title: str) -> Figure:
         right.bar_label(bars, [f"{share:.2f}" for share in thirds.mean], padding=3)
         right.set(ylim=(0, 1.15), ylabel="share of the recall", xlabel="third of the episode")
         figure.suptitle(f"{title}\n{_counted(curve)}")
+    return figure
+
+
+def thirds_figure(studies: Sequence[DensityStudy]) -> Figure:
+    """Draw the shares of the thirds of an episode, a panel for each third: a bar for each game, view and memory."""
+    games = list(dict.fromkeys(f"{study.about.env_id}, {view_name(study.about.partial_obs)}" for study in studies))
+    memories = list(dict.fromkeys(study.about.memory for study in studies))
+    height = 0.8 / len(memories)
+    with style():
+        figure = Figure(figsize=(10, 1.6 + 0.22 * len(games) * (1 + len(memories))), layout="constrained")
+        panels = figure.subplots(1, 3, sharey=True)
+        for number, (axis, third) in enumerate(zip(panels, ("first", "middle", "last"), strict=True)):
+            for place, memory in enumerate(memories):
+                mine = [study for study in studies if study.about.memory == memory]
+                rows = [games.index(f"{study.about.env_id}, {view_name(study.about.partial_obs)}") for study in mine]
+                errors = np.nan_to_num([study.thirds.standard_error[number] for study in mine])
+                axis.barh(
+                    np.array(rows) + height * (place - (len(memories) - 1) / 2),
+                    [study.thirds.mean[number] for study in mine],
+                    xerr=errors if errors.any() else None,
+                    height=height,
+                    color=COLOURS[place % len(COLOURS)],
+                    label=memory,
+                )
+            axis.set(xlim=(0, 1.05), xlabel=f"share of the recall, {third} third", ylim=(len(games) - 0.5, -0.5))
+            axis.axvline(1 / 3, color=GREY, linestyle=":", linewidth=1)
+        panels[0].set_yticks(range(len(games)), games)
+        panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        figure.suptitle("Recall of the last decision, by thirds of the episode (± 1 standard error; dotted: evenly spread)")
     return figure
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from popgym_arcade import files, terminal
 from popgym_arcade.environment import view_name
+from popgym_arcade.results import entry
 
 if TYPE_CHECKING:
     from popgym_arcade.figures import Figure
@@ -45,7 +46,15 @@ def register(commands: Any) -> None:
         description="Write what finished runs came to as entries: small files with the config, the return of each greedy "
         "episode and a thinned curve.",
     )
-    command.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a finished run, or a folder of runs")
+    command.add_argument("runs", nargs="*", type=pathlib.Path, metavar="RUN", help="a finished run, or a folder of runs")
+    command.add_argument(
+        "--logs",
+        nargs="+",
+        default=[],
+        type=pathlib.Path,
+        metavar="LOG",
+        help="logs of play --log, or folders of them: what a person came to, in each game and view",
+    )
     command.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("results"), help="the folder of entries (default: results)"
     )
@@ -54,7 +63,8 @@ def register(commands: Any) -> None:
     command = commands.add_parser(
         "check-result",
         help="check entries by the rules of admission",
-        description="Check entries by the rules of admission; docs/results.md says what they are.",
+        description="Check entries by the rules of admission.",
+        epilog=f"An entry is admitted if {'; '.join(entry.RULES)}.",
     )
     command.add_argument("paths", nargs="+", type=pathlib.Path, metavar="PATH", help="an entry, or a folder of entries")
     command.set_defaults(run=_check)
@@ -68,6 +78,14 @@ def _add(kinds: Any, name: str, run: Callable[[argparse.Namespace], int], text: 
     command.add_argument(
         "--memories", nargs="+", metavar="MEMORY", help="these alone, in this order (default: all there are)"
     )
+    command.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        type=_condition,
+        metavar="SETTING=VALUE",
+        help="runs with this setting alone, as in --where layers=1; may be given several times",
+    )
     if name == "table":
         command.add_argument("-o", "--out", type=pathlib.Path, help="also write the numbers to a .csv file")
     else:
@@ -77,6 +95,13 @@ def _add(kinds: Any, name: str, run: Callable[[argparse.Namespace], int], text: 
         )
     command.set_defaults(run=run)
     return command
+
+
+def _condition(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must be SETTING=VALUE, got {text!r}")
+    return name.replace("-", "_"), value
 
 
 def _read(options: argparse.Namespace) -> list["Result"]:
@@ -95,11 +120,24 @@ def _read(options: argparse.Namespace) -> list["Result"]:
     for reason, count in left_out.items():
         if count:
             print(f"not counted: {count} results {reason}")
+    for name, value in options.where:
+        if not (chosen := [result for result in found if _is(result.settings.get(name), value)]):
+            there = ", ".join(dict.fromkeys(str(result.settings.get(name)) for result in found))
+            raise ValueError(f"there are no results with {name}={value}, only with {there}")
+        found = chosen
     wanted = [name.lower() for name in options.memories or dict.fromkeys(result.memory for result in found)]
     if missing := [name for name in wanted if not any(result.memory == name for result in found)]:
         there = ", ".join(dict.fromkeys(result.memory for result in found))
         raise ValueError(f"there are no results of the memory {missing[0]}, only of {there}")
     return sorted((result for result in found if result.memory in wanted), key=lambda result: wanted.index(result.memory))
+
+
+def _is(setting: Any, text: str) -> bool:
+    """Whether a setting is what was written: numbers in any way of writing them."""
+    try:
+        return float(text) == setting
+    except ValueError:
+        return text.lower() == str(setting).lower()
 
 
 def _known(options: argparse.Namespace) -> Groups:
@@ -235,22 +273,32 @@ def _write(path: pathlib.Path, figure: "Figure", table: "Table") -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from popgym_arcade.baselines.training import run
-    from popgym_arcade.results import entry
+    made: dict[str, dict[str, Any]] = {}
+    if options.runs:
+        from popgym_arcade.baselines.training import run
 
-    found = [path.parent for folder in options.runs for path in sorted(folder.rglob(run.EVALUATION))]
-    if not found:
-        raise ValueError(f"there is no finished run in {', '.join(map(str, options.runs))}: none has {run.EVALUATION}")
-    for folder in found:
-        path = options.out / f"{folder.resolve().name}.json"
-        files.write_whole(path, json.dumps(entry.of_run(folder), separators=(",", ":")).encode() + b"\n")
+        found = [path.parent for folder in options.runs for path in sorted(folder.rglob(run.EVALUATION))]
+        if not found:
+            raise ValueError(f"there is no finished run in {', '.join(map(str, options.runs))}: none has {run.EVALUATION}")
+        for folder in found:
+            name = folder.resolve().name
+            if name in made:
+                raise ValueError(f"two runs are called {name}: export them to different folders, by --out")
+            made[name] = entry.of_run(folder)
+    if options.logs:
+        from popgym_arcade.results import person
+
+        made |= {f"{each['env_id']}-{each['view']}-{person.PERSON}": each for each in person.entries(options.logs)}
+    if not made:
+        raise ValueError("there is nothing to export: name a RUN, or logs of play by --logs")
+    for name, content in made.items():
+        path = options.out / f"{name}.json"
+        files.write_whole(path, json.dumps(content, separators=(",", ":")).encode() + b"\n")
         print(f"wrote {path}")
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    from popgym_arcade.results import entry
-
     paths = [file for path in options.paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
     if not paths:
         raise ValueError(f"there is no entry in {', '.join(map(str, options.paths))}")

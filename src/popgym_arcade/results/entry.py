@@ -24,11 +24,11 @@ POINTS = 60
 """Of a learning curve."""
 RULES = (
     "the environment is one of this package, under today's rules (env_id, env_version)",
-    "the agent sees observations, its own actions and the starts of episodes alone, in training, too (observation_only)",
+    "the agent saw observations, its actions and the starts of episodes alone, in training, too (observation_only)",
     "the environment steps of training are stated, those of all environments together (steps)",
-    f"at least {LEAST_SEEDS} seeds, trained independently, none left out (seeds)",
-    f"at least {LEAST_EPISODES} episodes of each, without exploration, not those of training (policy, returns)",
-    "the code, or the config, makes it again (config or code)",
+    f"there are at least {LEAST_SEEDS} seeds, trained independently, and none is left out (seeds)",
+    f"of each there are at least {LEAST_EPISODES} episodes without exploration, not those of training (policy, returns)",
+    "the config, or the code, makes it again (config or code)",
 )
 """What is asked of an entry."""
 

@@ -241,9 +241,10 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
         "total_timesteps": 1.5e6,
         "learning_rate": 1e-3,
     }
-    if algorithm != "ppo":
-        settings["last_learning_rate"] = 1e-4
-        settings["gamma"] = 0.9
+    if algorithm == "ppo":
+        settings |= {"num_envs": 32, "num_steps": 128, "epochs": 4, "learning_rate": 5e-4}
+    else:
+        settings |= {"last_learning_rate": 1e-4, "gamma": 0.9}
     if algorithm == "pqn":
         settings["td_lambda"] = 0.65
     return settings
