@@ -161,7 +161,8 @@ def test_blocks_are_marked() -> None:
     """What is marked otherwise is neither run nor parsed."""
     for path in TEXTS:
         for mark, block in BLOCK.findall(path.read_text()):
-            assert mark in {"", "bibtex", "python", "sh", "text"}, path
+            assert mark in {"", "bibtex", "json", "python", "sh", "text"}, path
+            assert mark != "json" or json.loads(block), path
             assert mark or not re.search("^(import|from|popgym-arcade|pip|make|python) ", block, re.MULTILINE), path
 
 

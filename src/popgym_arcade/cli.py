@@ -135,8 +135,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OPTION",
         help="with --submit slurm: an option of sbatch, as in --sbatch=--gres=gpu:1; may be given several times",
     )
+    command.add_argument(
+        "--submit",
+        choices=["slurm"],
+        help="submit what is not finished as an array of jobs; with --list write its script alone",
+    )
     action = command.add_mutually_exclusive_group()
-    action.add_argument("--submit", choices=["slurm"], help="submit what is not finished as an array of jobs")
     action.add_argument("--list", action="store_true", help="write the list, run nothing")
     action.add_argument("--table", action="store_true", help="show the table of what there is, run nothing")
     command.set_defaults(run=_sweep)
@@ -295,6 +299,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    from popgym_arcade.baselines.training import slurm
     from popgym_arcade.baselines.training.sweep import Sweep
 
     views = [view == "pomdp" for view in options.views]
@@ -313,7 +318,8 @@ def _sweep(options: argparse.Namespace) -> int:
         sweep.check_ready()
     print(f"wrote {sweep.write_list()}")
     if options.submit:
-        print(sweep.submit(options.jobs, options.sbatch))
+        script = sweep.write_script(options.jobs, options.sbatch)
+        print(f"wrote {script}" if options.list else slurm.submit(script))
         return 0
     return 0 if options.list else sweep.run(options.jobs or 1)
 

@@ -79,6 +79,8 @@ def test_slurm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert cli.main(command) == 1
     assert "no such partition" in capsys.readouterr().err
     assert "#SBATCH --array=1%2\n" in (tmp_path / "a sweep" / "slurm.sh").read_text()
+    assert cli.main([*SWEEP, *folder, "--list", "--submit", "slurm", *rest()]) == 0
+    assert "wrote" in capsys.readouterr().out and "#SBATCH --array=1\n" in (tmp_path / "a sweep" / "slurm.sh").read_text()
     assert cli.main([*SWEEP, *folder, "--list", "--sbatch=--time=1", *rest()]) == 1
     assert "--sbatch is for --submit slurm" in capsys.readouterr().err
 

@@ -158,22 +158,17 @@ class Sweep:
             print(f"failed: {folder}; its output is in {self._output(folder)}")
         return 1 if failed else 0
 
-    def submit(self, jobs: int | None, options: Sequence[str]) -> str:
-        """Submit what is not finished to SLURM, as an array; return what sbatch says.
-
-        Args:
-            jobs: how many may run at once; None for as many as SLURM likes.
-            options: of sbatch, such as --gres=gpu:1.
+    def write_script(self, jobs: int | None, options: Sequence[str]) -> pathlib.Path:
+        """Write a script for SLURM that runs what is not finished as an array of jobs; see `slurm.write_script`.
 
         Raises:
-            OSError: if there is no sbatch, or it refuses.
             ValueError: if all is finished.
         """
         waiting = self.waiting
         lines = [number for number, folder in enumerate(self.commands, 1) if folder in waiting]
         if not lines:
             raise ValueError(f"all runs in {self.folder} are finished: there is nothing to submit")
-        return slurm.submit(slurm.write_script(self.write_list(), lines, self.folder / OUTPUT, jobs, options))
+        return slurm.write_script(self.write_list(), lines, self.folder / OUTPUT, jobs, options)
 
     def table(self) -> str:
         """Lay out the mean return of all that is trained over its finished seeds, and memory scores over games."""
