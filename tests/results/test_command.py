@@ -92,6 +92,37 @@ def test_what_is_no_entry(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[
     assert "and no entry" in capsys.readouterr().err
 
 
+def test_runs_that_differ_in_seeds_are_one_entry(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def write(seed: int, name: str, **settings: Any) -> None:
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        plain = {"algorithm": "pqn", "env_id": "NavigatorEasy", "env_version": 1, "view": "pomdp", "memory": "gru"}
+        config = {**plain, "total_timesteps": 5e5, "seed": seed, "num_seeds": 1, **settings}
+        result = {"seed": seed, "view": "pomdp", "returns": [0.1 * seed] * 256}
+        content = {"config": config, "results": [result], "train_seconds": 2.0, "versions": {"jax": "1"}}
+        for file, each in (("config.json", config), ("evaluation.json", content)):
+            (folder / file).write_text(json.dumps(each))
+
+    for seed in (2, 0, 1):
+        write(seed, f"run-{seed}")
+    out = ["--out", str(tmp_path / "out")]
+    assert cli.main(["export-result", str(tmp_path / "runs"), *out]) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    content = json.loads(path.read_text())
+    assert path.name == "NavigatorEasy-pomdp-pqn-gru.json" and content["train_seconds"] == 6
+    assert content["config"]["seed"] == 0 and content["config"]["num_seeds"] == 3
+    assert [result.mean for result in reading.read_results([path])[0]] == pytest.approx([0, 0.1, 0.2])
+    assert cli.main(["check-result", str(path)]) == 0
+    write(2, "again")
+    assert cli.main(["export-result", str(tmp_path / "runs"), *out]) == 1
+    assert "the seeds are 0, 1, 2, 2, one of them is there twice" in capsys.readouterr().err
+    (tmp_path / "runs" / "again" / "config.json").unlink()
+    (tmp_path / "runs" / "again" / "evaluation.json").unlink()
+    write(2, "other", layers=1)
+    assert cli.main(["export-result", str(tmp_path / "runs"), *out]) == 1
+    assert "which differ in their settings" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

@@ -44,7 +44,7 @@ def register(commands: Any) -> None:
         "export-result",
         help="write what a run came to as an entry",
         description="Write what finished runs came to as entries: small files with the config, the return of each greedy "
-        "episode and a thinned curve.",
+        "episode and a thinned curve. Runs that differ in their seeds alone are one entry.",
     )
     command.add_argument("runs", nargs="*", type=pathlib.Path, metavar="RUN", help="a finished run, or a folder of runs")
     command.add_argument(
@@ -273,24 +273,25 @@ def _write(path: pathlib.Path, figure: "Figure", table: "Table") -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    made: dict[str, dict[str, Any]] = {}
+    contents: list[dict[str, Any]] = []
     if options.runs:
         from popgym_arcade.baselines.training import run
 
         found = [path.parent for folder in options.runs for path in sorted(folder.rglob(run.EVALUATION))]
         if not found:
             raise ValueError(f"there is no finished run in {', '.join(map(str, options.runs))}: none has {run.EVALUATION}")
-        for folder in found:
-            name = folder.resolve().name
-            if name in made:
-                raise ValueError(f"two runs are called {name}: export them to different folders, by --out")
-            made[name] = entry.of_run(folder)
+        contents += entry.merged([entry.of_run(folder) for folder in found])
     if options.logs:
         from popgym_arcade.results import person
 
-        made |= {f"{each['env_id']}-{each['view']}-{person.PERSON}": each for each in person.entries(options.logs)}
-    if not made:
+        contents += person.entries(options.logs)
+    if not contents:
         raise ValueError("there is nothing to export: name a RUN, or logs of play by --logs")
+    made: dict[str, dict[str, Any]] = {}
+    for content in contents:
+        if (name := entry.name_of(content)) in made:
+            raise ValueError(f"there are several {name}, which differ in their settings: export them apart, by --out")
+        made[name] = content
     for name, content in made.items():
         path = options.out / f"{name}.json"
         files.write_whole(path, json.dumps(content, separators=(",", ":")).encode() + b"\n")

@@ -5,6 +5,7 @@ the same form without a config; so a scoreboard can compare them.
 """
 
 import itertools
+import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -94,6 +95,39 @@ def of_run(folder: pathlib.Path) -> dict[str, Any]:
         **about,
         "seeds": seeds,
     }
+
+
+def merged(contents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put entries of `of_run` that differ in their seeds alone into one each, whose config trains all of them.
+
+    Raises:
+        ValueError: if a seed is there twice.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for content in contents:
+        shared = {name: value for name, value in content["config"].items() if name not in ("seed", "num_seeds")}
+        groups.setdefault(json.dumps(shared, sort_keys=True), []).append(content)
+    found = []
+    for group in groups.values():
+        seeds = sorted((seed for content in group for seed in content["seeds"]), key=lambda seed: seed["seed"])
+        numbers = [seed["seed"] for seed in seeds]
+        if len(set(numbers)) < len(numbers):
+            what = f"{group[0]['env_id']}, {group[0]['view']}, memory {group[0]['memory']}"
+            raise ValueError(f"{what}: the seeds are {', '.join(map(str, numbers))}, one of them is there twice")
+        if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            found += group  # no config trains just these
+            continue
+        whole = group[0] | {"config": group[0]["config"] | {"seed": numbers[0], "num_seeds": len(numbers)}}
+        for name in ("train_seconds", "train_cpu_seconds"):
+            if name in whole:
+                whole[name] = sum(content[name] for content in group)
+        found.append(whole | {"seeds": seeds})
+    return found
+
+
+def name_of(content: dict[str, Any]) -> str:
+    """Return what the file of an entry is called, without its ending."""
+    return f"{content['env_id']}-{content['view']}-{content['algorithm']}-{content['memory']}"
 
 
 def _curves(lines: list[dict[str, Any]]) -> dict[int, dict[str, list[float | None]]]:
