@@ -72,6 +72,15 @@ def train(algorithm: Any, partial_obs: bool, has_memory: bool, updates: int, see
     return task, learner, metrics
 
 
+@pytest.mark.parametrize("kind", [PQN, PPO, DQN])
+def test_policy_churn_is_what_an_update_changes(kind: Any) -> None:
+    more = {"replay_size": 1280} if kind is DQN else {}
+    for rate, has_changed in ((1e-12, False), (1.0, True)):
+        _, _, metrics = train(kind(**SHARED, **more, learning_rate=rate, total_timesteps=1e9), True, kind is PQN, 1)
+        assert (float(metrics["policy_churn"]) > 0) == has_changed
+        assert float(metrics["policy_churn"]) <= 1
+
+
 def greedy_return(task: Task, learner: Any) -> float:
     """The mean return of the trained network's best actions."""
     network = task.network(learner.params)

@@ -15,7 +15,10 @@ ENVS, STEPS = 3, 40
 
 
 class Recorder:
-    """Its memory counts the frames of the episode; its output is this count, the frame's sum and the last action."""
+    """Its memory counts the frames of the episode.
+
+    Its output is logits that prefer this count, modulo 5, and what it was shown: count, sum of the frame, last action.
+    """
 
     def initial_state(self) -> Any:
         return jnp.int32(0)
@@ -23,17 +26,17 @@ class Recorder:
     def __call__(self, count: Any, obs: jax.Array, last_action: jax.Array, start: jax.Array) -> Any:
         assert obs.shape[0] == 1
         count = jnp.where(start[0], 0, count) + 1
-        output = {"count": count[None], "sum": obs.astype(jnp.float32).sum((1, 2, 3)), "last_action": last_action}
-        return count, output
+        shown = {"count": count[None], "sum": obs.astype(jnp.float32).sum((1, 2, 3)), "last_action": last_action}
+        return count, (jax.nn.one_hot(shown["count"] % 5, 5), shown)
 
 
 def act(key: jax.Array, output: Any) -> Any:
     action = jax.random.choice(key, 5, p=jnp.array([0.24, 0.24, 0.24, 0.24, 0.04]))
-    return action.astype(jnp.int32), output
+    return action.astype(jnp.int32), output[1]
 
 
 def value(output: Any) -> jax.Array:
-    return output["sum"] + output["count"]
+    return output[1]["sum"] + output[1]["count"]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,7 @@ def test_what_is_kept_belongs_together(played: Any) -> None:
         count = np.where(rollout.start[t], 0, count) + 1  # the memory is reset by the end that precedes the frame
         total = np.where(rollout.start[t], 0, total) + rollout.reward[t]
         np.testing.assert_array_equal(rollout.log_prob["count"][t], count)
+        np.testing.assert_array_equal(rollout.greedy_action[t], count % 5)
         np.testing.assert_allclose(rollout.episode_return[t], total, atol=1e-6)
     np.testing.assert_array_equal(after.memory, count)
 
