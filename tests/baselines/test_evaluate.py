@@ -11,8 +11,8 @@ from tests.tiny import Tiny
 
 def act(key: jax.Array, output: Any) -> Any:
     """Give up, by fire, at a step that the arrow tells: each arrow has a length and a return of its own."""
-    target = output["sum"] > 0
-    return jnp.where((output["count"] > 3) & target, 4, jax.random.randint(key, (), 0, 4)).astype(jnp.int32), None
+    target = output[1]["sum"] > 0
+    return jnp.where((output[1]["count"] > 3) & target, 4, jax.random.randint(key, (), 0, 4)).astype(jnp.int32), None
 
 
 def test_episodes() -> None:
