@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 import popgym_arcade
-from popgym_arcade import files, speed, terminal
+from popgym_arcade import arguments, files, speed, terminal
 from popgym_arcade.adapters.gymnasium import ArcadeEnv, ArcadeVectorEnv
 
 HERE = pathlib.Path(__file__).parent
@@ -34,7 +34,9 @@ Step = Callable[[np.ndarray], Any]
 def main() -> int:
     """Measure, print the table, and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("env_ids", nargs="*", metavar="ENV_ID", help="names such as NavigatorEasy (default: three)")
+    parser.add_argument(
+        "env_ids", nargs="*", type=arguments.env_id, metavar="ENV_ID", help="names such as NavigatorEasy (default: three)"
+    )
     parser.add_argument("--num-envs", type=int, default=256, help="environments in a batch (default: 256)")
     parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each way (default: 3)")

@@ -21,7 +21,7 @@ from typing import Any
 
 import peer
 
-from popgym_arcade import files, registered_envs, speed, terminal
+from popgym_arcade import arguments, files, registered_envs, speed, terminal
 from popgym_arcade.environment import view_name
 
 HERE = pathlib.Path(__file__).parent
@@ -32,7 +32,13 @@ Runs = dict[tuple[str, Configuration], list[peer.Run]]
 def main() -> int:
     """Measure, print the table, and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("env_ids", nargs="*", metavar="ENV_ID", help="names such as NavigatorEasy (default: all Easy games)")
+    parser.add_argument(
+        "env_ids",
+        nargs="*",
+        type=arguments.env_id,
+        metavar="ENV_ID",
+        help="names such as NavigatorEasy (default: all Easy games)",
+    )
     parser.add_argument("--num-envs", type=int, default=256, help="environments in a batch (default: 256)")
     parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each package and configuration (default: 3)")
@@ -42,10 +48,6 @@ def main() -> int:
     parser.add_argument("--peer-venv", type=pathlib.Path, default=peer.FOLDER, help="where the peer is installed")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     options = parser.parse_args()
-    unknown = set(options.env_ids) - set(registered_envs)
-    if unknown:
-        parser.error(f"unknown environments: {', '.join(sorted(unknown))}")
-
     env_ids = options.env_ids or [name for name in registered_envs if name.endswith("Easy")]
     pythons = {"ours": [sys.executable, "-P"]}
     if not options.no_peer:

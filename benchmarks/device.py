@@ -23,21 +23,25 @@ import time
 from typing import Any
 
 import jax
-from matplotlib.figure import Figure
 
 import popgym_arcade
-from popgym_arcade import files, registered_envs, room, speed, terminal
+from popgym_arcade import arguments, figures, files, registered_envs, room, speed, terminal
 from popgym_arcade.environment import view_name
 
 HERE = pathlib.Path(__file__).parent
 STEPS = 32
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C564B", "#666666", "#B8A200")
 
 
 def main() -> int:
     """Measure, print, write figures and curves."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("env_ids", nargs="*", metavar="ENV_ID", help="names such as NavigatorEasy (default: all Easy games)")
+    parser.add_argument(
+        "env_ids",
+        nargs="*",
+        type=arguments.env_id,
+        metavar="ENV_ID",
+        help="names such as NavigatorEasy (default: all Easy games)",
+    )
     parser.add_argument(
         "--powers", type=int, nargs=2, default=(1, 15), metavar=("FIRST", "LAST"), help="of 2 (default: 1 15)"
     )
@@ -45,8 +49,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.3, help="measuring time of each rate (default: 0.3)")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     options = parser.parse_args()
-    if unknown := set(options.env_ids) - set(registered_envs):
-        parser.error(f"unknown environments: {', '.join(sorted(unknown))}")
     if not 0 <= options.powers[0] <= options.powers[1] <= 24:
         parser.error(f"--powers must be from 0 to 24, the smaller one first, got {options.powers}")
     sizes = [1 << power for power in range(options.powers[0], options.powers[1] + 1)]
@@ -150,13 +152,18 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def draw(results: list[dict[str, Any]], machine: dict[str, Any], path: pathlib.Path) -> None:
     """Draw frames per second by the number of environments: a panel for each view, a line for each game."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    with figures.style():
+        figures.save(_figure(results, machine), path)
+
+
+def _figure(results: list[dict[str, Any]], machine: dict[str, Any]) -> figures.Figure:
+    figure = figures.Figure(figsize=(11, 4.6), layout="constrained")
     for axis, partial_obs in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
         known = [each for each in results if each["partial_obs"] == partial_obs and "step" in each]
         for number, env_id in enumerate(dict.fromkeys(each["env_id"] for each in known)):
             mine = sorted((each for each in known if each["env_id"] == env_id), key=lambda each: each["num_envs"])
-            envs, colour = [each["num_envs"] for each in mine], COLOURS[number % len(COLOURS)]
-            axis.plot(envs, [each["step"] for each in mine], color=colour, marker=".", label=env_id)
+            envs, (colour, marker) = [each["num_envs"] for each in mine], figures.look(number)
+            axis.plot(envs, [each["step"] for each in mine], color=colour, marker=marker, markersize=4, label=env_id)
             axis.plot(envs, [each[f"last_of_{STEPS}"] for each in mine], color=colour, linewidth=0.7, linestyle=":")
         envs = sorted({each["num_envs"] for each in known})
         fill = [statistics.median(each["fill"] for each in known if each["num_envs"] == count) for count in envs]
@@ -164,14 +171,12 @@ def draw(results: list[dict[str, Any]], machine: dict[str, Any], path: pathlib.P
         axis.set(yscale="log", xlabel="environments", title=view_name(partial_obs))
         axis.set_xscale("log", base=2)
         axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
         if not partial_obs:
             axis.set_ylabel("frames per second")
     figure.axes[-1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     name = machine["processor"] if machine["backend"] == "cpu" else machine["device"]
     figure.suptitle(f"{name}, every frame in memory; dotted: steps of which the last of {STEPS} frames is kept")
-    with files.whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    return figure
 
 
 if __name__ == "__main__":

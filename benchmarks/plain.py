@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 import popgym_arcade
-from popgym_arcade import files, registered_envs
+from popgym_arcade import arguments, files
 from popgym_arcade.environment import view_name
 from popgym_arcade.graphics import screen
 
@@ -45,13 +45,17 @@ class Grid(ctypes.Structure):
 def main() -> int:
     """Compile, compare the pixels, measure, print and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("env_ids", nargs="*", metavar="ENV_ID", help=f"games of glyphs alone (default: {' '.join(GAMES)})")
+    parser.add_argument(
+        "env_ids",
+        nargs="*",
+        type=arguments.env_id,
+        metavar="ENV_ID",
+        help=f"games of glyphs alone (default: {' '.join(GAMES)})",
+    )
     parser.add_argument("--num-envs", type=int, default=256, help="environments in a batch (default: 256)")
     parser.add_argument("--rounds", type=int, default=60, help="turns of each (default: 60)")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     options = parser.parse_args()
-    if unknown := set(options.env_ids) - set(registered_envs):
-        parser.error(f"unknown games: {', '.join(sorted(unknown))}")
     rows = []
     print(f"{'environment':<24}{'ours, us':>10}{'C, us':>10}{'fill, us':>10}{'ours / C':>10}")
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import popgym_arcade
-from popgym_arcade import experts, files, players, scores, terminal
+from popgym_arcade import arguments, experts, files, players, scores, terminal
 from popgym_arcade.arguments import seed_number
 from popgym_arcade.environment import Action, Environment
 from popgym_arcade.environments.battleship import HIT, MISS, BattleShip
@@ -37,13 +37,13 @@ def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=("search", "evolve", "measure"))
-    parser.add_argument("ids", nargs="*", metavar="ID", help="environments, such as NavigatorEasy (default: all)")
+    parser.add_argument(
+        "ids", nargs="*", type=arguments.env_id, metavar="ID", help="environments, such as NavigatorEasy (default: all)"
+    )
     parser.add_argument("--seed", type=seed_number, default=0, help="of the search (default: 0)")
     parser.add_argument("--iterations", type=int, default=192, help="of each search (default: 192)")
     parser.add_argument("--episodes", type=int, help="in an iteration, or to measure (default: 512, evolve 64; 2000)")
     options = parser.parse_intermixed_args()
-    if unknown := set(options.ids) - set(popgym_arcade.registered_envs):
-        parser.error(f"no such environment: {', '.join(sorted(unknown))}")
     with terminal.Progress() as progress:
         for env_id in options.ids or popgym_arcade.registered_envs:
             if options.what == "measure":

@@ -6,9 +6,14 @@ Colours are those of Okabe and Ito, which the colour-blind can tell apart.
 import contextlib
 import io
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from popgym_arcade import files
+from popgym_arcade.scores import Aggregate
+from popgym_arcade.tables import Table
 
 try:
     import matplotlib as mpl
@@ -22,6 +27,8 @@ FORMATS = ("png", "pdf", "svg")
 BLUE, ORANGE, GREEN, VERMILLION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, "#CC79A7", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+TABLE = ".csv"
+"""The ending of the numbers behind a figure."""
 
 
 def checked_format(path: pathlib.Path) -> str:
@@ -48,6 +55,55 @@ def save(figure: Figure, path: pathlib.Path) -> None:
         FigureCanvasAgg(figure)
         figure.savefig(content, format=checked_format(path), dpi=150)
     files.write_whole(path, content.getvalue())
+
+
+def check_outputs(path: pathlib.Path) -> None:
+    """See that a figure, and the numbers behind it, can be written; see `save_with_table`.
+
+    Raises:
+        OSError: if not.
+        ValueError: if the name asks for no format that there is.
+    """
+    checked_format(path)
+    for written in (path, path.with_suffix(TABLE)):
+        files.check_folder(written)
+
+
+def save_with_table(path: pathlib.Path, figure: Figure, table: Table) -> None:
+    """Write a figure, and the numbers behind it beside it, and say so; the errors are those of `check_outputs`."""
+    save(figure, path)
+    table.save(path.with_suffix(TABLE))
+    print(f"wrote {path} and {path.with_suffix(TABLE)}")
+
+
+def look(number: int) -> tuple[str, str]:
+    """Return the colour and the marker of one of many: when all colours have been used, the next marker begins."""
+    return COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
+
+
+def estimates(
+    axis: Any, found: Sequence[Aggregate], places: Sequence[float], number: int, label: str, upright: bool = False
+) -> None:
+    """Draw values with their intervals, where these are known, in rows or, upright, in columns joined by a line.
+
+    Args:
+        axis: where to, matplotlib's.
+        found: the values.
+        places: of their rows or columns.
+        number: which of many they belong to, see `look`.
+        label: its name.
+        upright: whether they are in columns.
+    """
+    values = np.array([each.value for each in found])
+    ends = np.array([[each.value - each.low for each in found], [each.high - each.value for each in found]])
+    errors = None if np.isnan(ends).all() else np.maximum(np.nan_to_num(ends), 0)
+    colour, marker = look(number)
+    line = "-" if upright and len(values) > 1 else ""
+    options: dict[str, Any] = {"linestyle": line, "marker": marker, "color": colour, "capsize": 2, "label": label}
+    if upright:
+        axis.errorbar(places, values, yerr=errors, **options)
+    else:
+        axis.errorbar(values, places, xerr=errors, **options)
 
 
 @contextlib.contextmanager

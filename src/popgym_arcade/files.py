@@ -7,7 +7,7 @@ import os
 import pathlib
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 
@@ -49,6 +49,11 @@ def naming(path: pathlib.Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def within(paths: Iterable[pathlib.Path], pattern: str) -> list[pathlib.Path]:
+    """Return files: those that are named, and those in the folders that are, whose names fit a pattern, in their order."""
+    return [file for path in paths for file in (sorted(path.glob(pattern)) if path.is_dir() else [path])]
 
 
 def leftovers(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:

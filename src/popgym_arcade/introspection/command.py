@@ -9,15 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from popgym_arcade import compile_cache, files, terminal
-from popgym_arcade.arguments import integer, real, seed_number
+from popgym_arcade.arguments import figure_help, integer, real, seed_number
 from popgym_arcade.environment import Action, view_name
 
 if TYPE_CHECKING:
     from popgym_arcade.introspection.subject import Subject
-    from popgym_arcade.tables import Table
-
-_TABLE = ".csv"
-_FILE = f"a name ending in .png, .pdf or .svg; the numbers go into a {_TABLE} file beside it"
 
 
 def register(commands: Any) -> None:
@@ -127,7 +123,7 @@ def _add_episodes(command: argparse.ArgumentParser, episodes: int) -> None:
 
 
 def _add_figure(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-o", "--out", type=pathlib.Path, help=f"{_FILE} (default: a .png named after what it shows)")
+    command.add_argument("-o", "--out", type=pathlib.Path, help=f"{figure_help} (default: a .png named after what it shows)")
 
 
 def _target(text: str) -> str | int:
@@ -135,6 +131,7 @@ def _target(text: str) -> str | int:
 
 
 def _saliency(options: argparse.Namespace) -> int:
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.introspection import figures, saliency
 
     _check_figure(options)
@@ -146,11 +143,12 @@ def _saliency(options: argparse.Namespace) -> int:
         )
     figure = figures.saliency_figure(study.maps, study.episode.frames, f"{agent.about.title}, target {options.target}")
     _say(study.remarks)
-    _write(options.out or pathlib.Path(f"{agent.about.slug}-saliency.png"), figure, study.table)
+    save_with_table(options.out or pathlib.Path(f"{agent.about.slug}-saliency.png"), figure, study.table)
     return 0
 
 
 def _density(options: argparse.Namespace) -> int:
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.introspection import density, figures
 
     _check_figure(options)
@@ -179,11 +177,12 @@ def _density(options: argparse.Namespace) -> int:
         figure, slug = figures.thirds_figure(studies), "density"
     else:
         figure, slug = figures.density_figure(one.curve, one.thirds, one.about.title), f"{one.about.slug}-density"
-    _write(options.out or pathlib.Path(f"{slug}.png"), figure, density.table(studies))
+    save_with_table(options.out or pathlib.Path(f"{slug}.png"), figure, density.table(studies))
     return 0
 
 
 def _contamination(options: argparse.Namespace) -> int:
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.introspection import contamination, figures
 
     _check_figure(options)
@@ -208,12 +207,13 @@ def _contamination(options: argparse.Namespace) -> int:
     sigmas = ", ".join(f"{sigma:g}" for sigma in options.sigma)
     title = f"{agent.about.title}, at most {options.steps} steps, sigma {sigmas}"
     figure = figures.contamination_figure(study.first, study.effects, title)
-    _write(options.out or pathlib.Path(f"{agent.about.slug}-contamination.png"), figure, study.table)
+    save_with_table(options.out or pathlib.Path(f"{agent.about.slug}-contamination.png"), figure, study.table)
     return 0
 
 
 def _gap(options: argparse.Namespace) -> int:
     from popgym_arcade import scores
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.introspection import figures, gap
 
     _check_figure(options)
@@ -227,7 +227,7 @@ def _gap(options: argparse.Namespace) -> int:
             rows.append([name, each.env_id, each.memory, *figures_of, " and ".join(f"{mean:.3f}" for mean in each.returns)])
     print(terminal.table(["", "environment", "memory", "rescaled", "95 % interval", "seeds", "returns"], rows))
     _say(scores.aggregate_lines(gap.returns(study.results)))
-    _write(options.out or pathlib.Path("gap.png"), figures.gap_figure(study), study.table)
+    save_with_table(options.out or pathlib.Path("gap.png"), figures.gap_figure(study), study.table)
     return 0
 
 
@@ -265,17 +265,6 @@ def _say(lines: Iterable[str]) -> None:
 
 
 def _check_figure(options: argparse.Namespace) -> None:
-    from popgym_arcade.introspection import figures
+    from popgym_arcade import figures
 
-    path = options.out or pathlib.Path("figure.png")
-    figures.checked_format(path)
-    for written in (path, path.with_suffix(_TABLE)):
-        files.check_folder(written)
-
-
-def _write(path: pathlib.Path, figure: Any, table: "Table") -> None:
-    from popgym_arcade.introspection import figures
-
-    figures.save(figure, path)
-    table.save(path.with_suffix(_TABLE))
-    print(f"wrote {path} and {path.with_suffix(_TABLE)}")
+    figures.check_outputs(options.out or pathlib.Path("figure.png"))

@@ -12,11 +12,11 @@ from popgym_arcade.figures import (
     BLUE,
     COLOURS,
     GREY,
-    MARKERS,
     VERMILLION,
     Figure,
     MaxNLocator,
     checked_format,
+    estimates,
     save,
     style,
 )
@@ -204,17 +204,8 @@ def gap_figure(study: gap.GapStudy) -> Figure:
                 if not (mine := [each for each in found if each.memory == memory]):
                     continue
                 offset = (number + 0.5) / len(memories) - 0.5
-                values = np.array([each.estimate for each in mine])
-                axis.errorbar(
-                    values[:, 0],
-                    [games.index(each.env_id) + 0.7 * offset for each in mine],
-                    xerr=np.maximum([values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]], 0),
-                    linestyle="",
-                    marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
-                    capsize=2,
-                    color=COLOURS[number % len(COLOURS)],
-                    label=memory,
-                )
+                rows_of = [games.index(each.env_id) + 0.7 * offset for each in mine]
+                estimates(axis, [each.estimate for each in mine], rows_of, number, memory)
             axis.axvline(0, color=GREY, linewidth=0.8)
             if gap.ALL in games:
                 axis.axhline(len(games) - 1.5, color=GREY, linewidth=0.5)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from popgym_arcade import scores
-from popgym_arcade.results import statistics
+from popgym_arcade.results import reading, statistics
 from popgym_arcade.results.reading import NONE, Result, read_results, unlike
 from popgym_arcade.results.statistics import Group
 from popgym_arcade.scores import Aggregate
@@ -80,7 +80,7 @@ def compare(paths: Sequence[pathlib.Path]) -> GapStudy:
         OSError, ValueError: see `read_results`; and if there is nothing to compare.
     """
     results, left_out = read_results(paths)
-    remarks = [f"not counted: {count} results {reason}" for reason, count in left_out.items() if count]
+    remarks = reading.remarks(left_out)
     for env_id, names in unlike(results).items():
         remarks.append(f"beware: the runs of {env_id} differ in {', '.join(names)}, too")
     if unknown := list(dict.fromkeys(result.env_id for result in results if result.env_id not in scores.known())):
@@ -121,8 +121,7 @@ def memory_biases(results: Iterable[Result]) -> list[Measured]:
     Raises:
         ValueError: if a result is there twice.
     """
-    found = _measured(results, lambda env_id, memory: [(env_id, False, memory), (env_id, False, NONE)])
-    return [each for each in found if each.memory != NONE]
+    return _measured(results, lambda env_id, memory: [(env_id, False, memory), (env_id, False, NONE)])
 
 
 def pomdp_returns(results: Iterable[Result]) -> list[Measured]:
@@ -161,7 +160,7 @@ def _measured(results: Iterable[Result], operands: Callable[[str, str], list[Gro
     samples = []
     for env_id, memory in dict.fromkeys((group[0], group[2]) for group in groups):
         wanted = operands(env_id, memory)
-        if any(group not in groups for group in wanted):
+        if any(group not in groups for group in wanted) or len({*wanted}) < len(wanted):  # nothing less itself is zero
             continue
         own = [[rescaled(env_id, seed.returns) for seed in groups[group]] for group in wanted]
         value, *subtracted = [statistics.mean_of(seeds) for seeds in own]

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from popgym_arcade import files, terminal
+from popgym_arcade.arguments import figure_help
 from popgym_arcade.environment import view_name
 from popgym_arcade.results import entry
 
 if TYPE_CHECKING:
-    from popgym_arcade.figures import Figure
     from popgym_arcade.results.reading import Result
     from popgym_arcade.results.statistics import Group
-    from popgym_arcade.tables import Table
 
 Groups = dict["Group", list["Result"]]
 
@@ -89,9 +88,12 @@ def _add(kinds: Any, name: str, run: Callable[[argparse.Namespace], int], text: 
     if name == "table":
         command.add_argument("-o", "--out", type=pathlib.Path, help="also write the numbers to a .csv file")
     else:
-        ends = "a name ending in .png, .pdf or .svg; the numbers go into a .csv file beside it"
         command.add_argument(
-            "-o", "--out", type=pathlib.Path, default=pathlib.Path(f"{name}.png"), help=f"{ends} ({name}.png)"
+            "-o",
+            "--out",
+            type=pathlib.Path,
+            default=pathlib.Path(f"{name}.png"),
+            help=f"{figure_help} (default: {name}.png)",
         )
     command.set_defaults(run=run)
     return command
@@ -113,13 +115,12 @@ def _read(options: argparse.Namespace) -> list["Result"]:
         if options.run is _table:
             if options.out.suffix != ".csv":
                 raise ValueError(f"the name of a table must end in .csv, got {options.out.name}")
+            files.check_folder(options.out)
         else:
-            figures.checked_format(options.out)
-        files.check_folder(options.out)
+            figures.check_outputs(options.out)
     found, left_out = reading.read_results(options.paths)
-    for reason, count in left_out.items():
-        if count:
-            print(f"not counted: {count} results {reason}")
+    for remark in reading.remarks(left_out):
+        print(remark)
     for name, value in options.where:
         if not (chosen := [result for result in found if _is(result.settings.get(name), value)]):
             there = ", ".join(dict.fromkeys(str(result.settings.get(name)) for result in found))
@@ -181,17 +182,20 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _scores(options: argparse.Namespace) -> int:
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.results import figures, statistics
     from popgym_arcade.tables import Table
 
     found = {group: statistics.score(group, seeds) for group, seeds in _known(options).items()}
     rows = [(env_id, view_name(view), agent, *score) for (env_id, view, agent), score in found.items()]
     table = Table(("env_id", "view", "agent", "score", "low", "high"), rows)
-    return _write(options.out, figures.scores_figure(found), table)
+    save_with_table(options.out, figures.scores_figure(found), table)
+    return 0
 
 
 def _aggregates(options: argparse.Namespace) -> int:
     from popgym_arcade import scores
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.results import figures
     from popgym_arcade.tables import Table
 
@@ -200,10 +204,12 @@ def _aggregates(options: argparse.Namespace) -> int:
     print("\n".join(scores.aggregate_lines(means)))
     rows = [(view_name(view), agent, *aggregate) for (view, agent), aggregate in found.items()]
     table = Table(("view", "agent", "interquartile_mean", "low", "high"), rows)
-    return _write(options.out, figures.aggregates_figure(found), table)
+    save_with_table(options.out, figures.aggregates_figure(found), table)
+    return 0
 
 
 def _profiles(options: argparse.Namespace) -> int:
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.results import figures, statistics
     from popgym_arcade.tables import Table
 
@@ -213,7 +219,8 @@ def _profiles(options: argparse.Namespace) -> int:
         for group, seeds in groups.items()
         for seed, own in zip(seeds, statistics.memory_scores(group, seeds), strict=True)
     ]
-    return _write(options.out, figures.profiles_figure(groups), Table(("env_id", "view", "agent", "seed", "score"), rows))
+    save_with_table(options.out, figures.profiles_figure(groups), Table(("env_id", "view", "agent", "seed", "score"), rows))
+    return 0
 
 
 def _curves(options: argparse.Namespace) -> int:
@@ -225,6 +232,7 @@ def _churn(options: argparse.Namespace) -> int:
 
 
 def _draw_metric(options: argparse.Namespace, metric: str, label: str) -> int:
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.results import figures, statistics
     from popgym_arcade.tables import Table
 
@@ -239,11 +247,13 @@ def _draw_metric(options: argparse.Namespace, metric: str, label: str) -> int:
         for point in zip(result.curve["steps"], result.curve[metric], strict=True)
     ]
     table = Table(("env_id", "view", "memory", "seed", "steps", metric), rows)
-    return _write(options.out, figures.curves_figure(groups, metric, label), table)
+    save_with_table(options.out, figures.curves_figure(groups, metric, label), table)
+    return 0
 
 
 def _ablation(options: argparse.Namespace) -> int:
     from popgym_arcade import scores
+    from popgym_arcade.figures import save_with_table
     from popgym_arcade.results import figures, statistics
     from popgym_arcade.tables import Table
 
@@ -253,6 +263,8 @@ def _ablation(options: argparse.Namespace) -> int:
     if len(values) < 2:
         there = f"all have {values[0]}" if values else "none tells it"
         raise ValueError(f"an ablation needs results with several values of {name}: {there}")
+    # Nothing else may differ: what is drawn for a value would be a mean over it.
+    statistics.check_distinct(statistics.grouped(found, statistics.namer(found, [name])))
     groups = statistics.grouped(found, statistics.namer(found))
     rows = [
         (env_id, view_name(view), agent, seed.settings[name], seed.seed, float(own.mean()))
@@ -260,15 +272,7 @@ def _ablation(options: argparse.Namespace) -> int:
         for seed, own in zip(seeds, statistics.memory_scores((env_id, view, agent), seeds), strict=True)
     ]
     table = Table(("env_id", "view", "agent", name, "seed", "score"), rows)
-    return _write(options.out, figures.ablation_figure(groups, name, values), table)
-
-
-def _write(path: pathlib.Path, figure: "Figure", table: "Table") -> int:
-    from popgym_arcade import figures
-
-    figures.save(figure, path)
-    table.save(path.with_suffix(".csv"))
-    print(f"wrote {path} and {path.with_suffix('.csv')}")
+    save_with_table(options.out, figures.ablation_figure(groups, name, values), table)
     return 0
 
 
@@ -280,7 +284,7 @@ def _export(options: argparse.Namespace) -> int:
         found = [path.parent for folder in options.runs for path in sorted(folder.rglob(run.EVALUATION))]
         if not found:
             raise ValueError(f"there is no finished run in {', '.join(map(str, options.runs))}: none has {run.EVALUATION}")
-        contents += entry.merged([entry.of_run(folder) for folder in found])
+        contents += entry.merged([entry.of_run(folder)[0] for folder in found])
     if options.logs:
         from popgym_arcade.results import person
 
@@ -300,7 +304,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    paths = [file for path in options.paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    paths = files.within(options.paths, "*.json")
     if not paths:
         raise ValueError(f"there is no entry in {', '.join(map(str, options.paths))}")
     failed = 0

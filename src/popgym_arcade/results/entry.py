@@ -56,8 +56,11 @@ _OPTIONAL: dict[str, tuple[type | tuple[type, ...], str]] = {
 }
 
 
-def of_run(folder: pathlib.Path) -> dict[str, Any]:
+def of_run(folder: pathlib.Path) -> tuple[dict[str, Any], int]:
     """Make the entry of a finished run.
+
+    Returns:
+        (entry, how many results on another view than that of training are left out).
 
     Raises:
         LookupError: if something is missing in the files of the run.
@@ -69,7 +72,8 @@ def of_run(folder: pathlib.Path) -> dict[str, Any]:
     config, evaluation = files.read_json(folder / run.CONFIG), files.read_json(folder / run.EVALUATION)
     curves = _curves(logs.read_metrics(folder / run.METRICS)) if (folder / run.METRICS).is_file() else {}
     seeds = []
-    for result in (result for result in evaluation["results"] if result["view"] == config["view"]):
+    results = [result for result in evaluation["results"] if result["view"] == config["view"]]
+    for result in results:
         if "returns" not in result:
             hint = f"delete {run.EVALUATION}, and train --resume {folder} evaluates it again"
             raise ValueError(f"{folder} was evaluated by an older version, which kept no single returns; {hint}")
@@ -81,20 +85,15 @@ def of_run(folder: pathlib.Path) -> dict[str, Any]:
         for name in ("versions", "machine", "train_seconds", "train_cpu_seconds")
         if name in evaluation
     }
-    return {
-        "format": FORMAT,
-        "env_id": config["env_id"],
-        "env_version": config.get("env_version", 0),
-        "view": config["view"],
-        "algorithm": config["algorithm"],
-        "memory": config["memory"],
-        "steps": config["total_timesteps"],
-        "observation_only": True,
-        "policy": "greedy",
-        "config": config,
-        **about,
-        "seeds": seeds,
-    }
+    own = {name: config[name] for name in ("env_id", "view", "algorithm", "memory")}
+    steps, version = config["total_timesteps"], config.get("env_version", 0)
+    content = new(**own, env_version=version, steps=steps, config=config, **about, seeds=seeds)
+    return content, len(evaluation["results"]) - len(results)
+
+
+def new(**fields: Any) -> dict[str, Any]:
+    """Return an entry with these fields, of greedy episodes of an agent that has seen observations alone."""
+    return {"format": FORMAT, "observation_only": True, "policy": "greedy", **fields}
 
 
 def merged(contents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from popgym_arcade import scores
 from popgym_arcade.environment import view_name
-from popgym_arcade.figures import COLOURS, GREY, MARKERS, Figure, style
+from popgym_arcade.figures import COLOURS, GREY, Figure, estimates, style
 from popgym_arcade.results import statistics
 from popgym_arcade.results.reading import Result
 from popgym_arcade.results.statistics import Group
@@ -32,7 +32,7 @@ def scores_figure(found: dict[Group, Aggregate]) -> Figure:
                 mine = [(env_ids.index(group[0]), value) for group, value in found.items() if group[1:] == (view, agent)]
                 if mine:
                     places = [place + 0.7 * ((number + 0.5) / len(agents) - 0.5) for place, _ in mine]
-                    _points(axis, [value for _, value in mine], places, number, agent)
+                    estimates(axis, [value for _, value in mine], places, number, agent)
             for mark in (0, 1):
                 axis.axvline(mark, color=GREY, linewidth=0.8)
             axis.set_yticks(range(len(env_ids)), env_ids)
@@ -51,7 +51,7 @@ def aggregates_figure(found: dict[tuple[bool, str], Aggregate]) -> Figure:
         for axis, view in zip(figure.subplots(1, len(views), squeeze=False, sharey=True)[0], views, strict=True):
             for number, agent in enumerate(agents):
                 if (view, agent) in found:
-                    _points(axis, [found[view, agent]], [number], number, agent)
+                    estimates(axis, [found[view, agent]], [number], number, agent)
             axis.set_yticks(range(len(agents)), agents)
             axis.set(ylim=(len(agents) - 0.5, -0.5), xlabel="memory score, interquartile mean", title=view_name(view))
             axis.grid(axis="x", alpha=0.3)
@@ -152,32 +152,13 @@ def ablation_figure(groups: dict[Group, list[Result]], setting: str, values: Seq
                     offset = 0.06 * (number - (len(agents) - 1) / 2)
                     found = [aggregate for _, aggregate in points]
                     places = [place + offset for place, _ in points]
-                    _points(axis, found, places, number, agent, upright=True)
+                    estimates(axis, found, places, number, agent, upright=True)
             axis.set_xticks(range(len(values)), [str(value) for value in values])
             axis.set(xlabel=setting, title=view_name(view), xlim=(-0.5, len(values) - 0.5))
             axis.grid(axis="y", alpha=0.3)
         panels[0].set_ylabel("memory score, interquartile mean")
         _legend(figure, panels[-1])
     return figure
-
-
-def _points(
-    axis: Any, found: Sequence[Aggregate], places: Sequence[float], number: int, label: str, upright: bool = False
-) -> None:
-    values = np.array([each.value for each in found])
-    ends = np.array([[each.value - each.low for each in found], [each.high - each.value for each in found]])
-    errors = None if np.isnan(ends).all() else np.maximum(np.nan_to_num(ends), 0)
-    options: dict[str, Any] = {
-        "linestyle": "-" if upright and len(values) > 1 else "",
-        "marker": MARKERS[number // len(COLOURS) % len(MARKERS)],
-        "color": COLOURS[number % len(COLOURS)],
-        "capsize": 2,
-        "label": label,
-    }
-    if upright:
-        axis.errorbar(places, values, yerr=errors, **options)
-    else:
-        axis.errorbar(values, places, xerr=errors, **options)
 
 
 def _names(groups: dict[Group, Any]) -> tuple[list[str], list[str]]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import popgym_arcade
+from popgym_arcade import files
 from popgym_arcade.play import log
-from popgym_arcade.results.entry import FORMAT
+from popgym_arcade.results import entry
 
 PERSON = "person"
 
@@ -23,9 +24,8 @@ def entries(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
         OSError: if a file cannot be read.
         ValueError: if one is no log, or of other rules than today's; or if no episode was played to its end.
     """
-    files = [file for path in paths for file in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
     returns: dict[tuple[str, str], list[float]] = {}
-    for file in files:
+    for file in files.within(paths, "*.jsonl"):
         played = log.read_log(file)
         for episode in played.episodes:
             if episode.end is None or episode.end.end == "left":
@@ -35,17 +35,14 @@ def entries(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     if not returns:
         raise ValueError(f"no episode was played to its end in {', '.join(map(str, paths))}")
     return [
-        {
-            "format": FORMAT,
-            "env_id": env_id,
-            "env_version": popgym_arcade.make(env_id)[0].version,
-            "view": view,
-            "algorithm": PERSON,
-            "memory": PERSON,
-            "steps": 0,
-            "observation_only": True,
-            "policy": "greedy",
-            "seeds": [{"seed": 0, "returns": found}],
-        }
+        entry.new(
+            env_id=env_id,
+            env_version=popgym_arcade.make(env_id)[0].version,
+            view=view,
+            algorithm=PERSON,
+            memory=PERSON,
+            steps=0,
+            seeds=[{"seed": 0, "returns": found}],
+        )
         for (env_id, view), found in sorted(returns.items())
     ]

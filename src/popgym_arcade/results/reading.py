@@ -39,11 +39,6 @@ class Result(NamedTuple):
         """The mean return."""
         return float(self.returns.mean())
 
-    @property
-    def standard_error(self) -> float:
-        """That of the mean, over episodes."""
-        return float(self.returns.std(ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else np.nan
-
 
 def read_results(paths: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str, int]]:
     """Read the results of each run and seed on the view it was trained on.
@@ -71,6 +66,11 @@ def read_results(paths: Sequence[pathlib.Path]) -> tuple[list[Result], dict[str,
     return found, left_out
 
 
+def remarks(left_out: dict[str, int]) -> list[str]:
+    """Say what `read_results` has left out, a line for each reason there is."""
+    return [f"not counted: {count} results {reason}" for reason, count in left_out.items() if count]
+
+
 def _contents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, dict[str, Any], int]]:
     """Yield entries, where they were found, and of how many results on another view a run tells."""
     if path.is_file():
@@ -83,8 +83,7 @@ def _contents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, dict[str, Any]
         raise ValueError(f"{path} has no run that was evaluated: there is no {run.EVALUATION} in it, and no entry")
     for file in runs:
         try:
-            content = entry.of_run(file.parent)
-            yield file.parent, content, len(files.read_json(file)["results"]) - len(content["seeds"])
+            yield file.parent, *entry.of_run(file.parent)
         except LookupError as error:
             raise ValueError(f"{file.parent} is no run, or an incomplete one: there is no {error}") from None
     for file in entries:
