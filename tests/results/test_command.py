@@ -67,6 +67,10 @@ def test_an_ablation(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
     assert {row["layers"] for row in rows("ablation.csv")} == {"1", "2"}
     assert cli.main(["results", "ablation", str(folder), "--by", "layers", "--memories", "gru"]) == 1
     assert "several values of layers: all have 2" in capsys.readouterr().err
+    other = made("SkittlesEasy", "pomdp", "gru", 0.5, config={"layers": 2, "memory_size": 8})
+    (folder / "other.json").write_text(json.dumps(other))
+    assert cli.main(["results", "ablation", str(folder), "--by", "layers"]) == 1
+    assert "is there twice" in (error := capsys.readouterr().err) and "another memory_size" in error
 
 
 def test_results_are_chosen_by_settings(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,19 @@ def test_a_score_and_what_it_is_above_no_memory() -> None:
     assert statistics.above_none({group: groups[group]}, group) is None
 
 
+def test_no_memory_is_that_of_the_same_algorithm() -> None:
+    results = [result([0.7, 0.9]), result([0.1, 0.3], memory="none")]
+    results += [result([0.7, 0.9], algorithm="ppo"), result([0.5, 0.7], memory="none", algorithm="ppo")]
+    groups = statistics.grouped(results, statistics.namer(results))
+    found = {group[2]: statistics.above_none(groups, group) for group in groups}
+    assert {name: above and round(above.value, 6) for name, above in found.items()} == {
+        "pqn gru": 0.6,
+        "pqn none": None,
+        "ppo gru": 0.2,
+        "ppo none": None,
+    }
+
+
 def test_agents_are_named_by_what_they_differ_in() -> None:
     one = result([0.5])
     assert statistics.namer([one])(one) == "gru"

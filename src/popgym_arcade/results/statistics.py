@@ -93,11 +93,20 @@ def score(group: Group, seeds: Sequence[Result]) -> Aggregate:
     return estimate(mean_of(own), resampled(own, np.random.default_rng(0)))
 
 
-def above_none(groups: dict[Group, list[Result]], group: Group, none: str = NONE) -> Aggregate | None:
-    """Return by how much the memory score of an agent exceeds that without memory; None if either is not there."""
-    if (rival := (*group[:2], none)) not in groups or group not in groups or rival == group:
+def above_none(groups: dict[Group, list[Result]], group: Group) -> Aggregate | None:
+    """Return by how much the memory score of an agent exceeds that of its algorithm without memory.
+
+    None if there are no results without memory, or these are they.
+    """
+    algorithm = groups[group][0].algorithm
+    rivals = [
+        seeds
+        for other, seeds in groups.items()
+        if other[:2] == group[:2] and (seeds[0].algorithm, seeds[0].memory) == (algorithm, NONE)
+    ]
+    if not rivals or groups[group][0].memory == NONE:
         return None
-    own, other = memory_scores(group, groups[group]), memory_scores(rival, groups[rival])
+    own, other = memory_scores(group, groups[group]), memory_scores(group, rivals[0])
     rng = np.random.default_rng(0)
     return estimate(mean_of(own) - mean_of(other), resampled(own, rng) - resampled(other, rng))
 

@@ -12,7 +12,7 @@ from popgym_arcade import files
 SCRIPT = "slurm.sh"
 _TEXT = """#!/bin/bash
 #SBATCH --array={array}
-#SBATCH --output={output}/slurm-%A-%a.txt
+#SBATCH --output={output}
 #SBATCH --requeue
 #SBATCH --signal=B:TERM@120
 # Two minutes before its time is up a run writes a checkpoint; the array can be submitted again, and goes on from there.
@@ -40,7 +40,7 @@ def write_script(
     array = ",".join(map(str, lines)) + (f"%{jobs}" if jobs else "")
     text = _TEXT.format(
         array=array,
-        output=output.resolve(),
+        output=shlex.quote(f"{output.resolve()}/slurm-%A-%a.txt"),
         options="\n".join(f"#SBATCH {option}" for option in options),
         python=shlex.quote(str(pathlib.Path(sys.executable).parent)),
         commands=shlex.quote(str(commands.resolve())),
