@@ -3,10 +3,8 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, UInt32
@@ -135,7 +133,8 @@ class Config(Generic[A]):
 
     def network_shapes(self) -> MemoryNetwork:
         """Return the network with shapes in place of its weights, which take a while to draw; see `make_network`."""
-        return eqx.filter_eval_shape(self._make_network, np.uint32(0))
+        # Of the same program: JAX 0.10 mixes up programs with constants if their function was traced by another.
+        return jax.eval_shape(_network_maker(self), np.uint32(0))
 
     def _make_network(self, seed: UInt32[Array, ""]) -> MemoryNetwork:
         key = jax.random.fold_in(jax.random.key(seed), 0)
@@ -158,7 +157,7 @@ class Config(Generic[A]):
 
 
 @functools.lru_cache
-def _network_maker(config: Config[Any]) -> Callable[[np.uint32], MemoryNetwork]:
+def _network_maker(config: Config[Any]) -> jax.stages.Wrapped:
     """Return what makes the networks of a config, in one program, which is shared by all seeds."""
     return jax.jit(config._make_network, compiler_options=compiling.once())
 
