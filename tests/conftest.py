@@ -1,5 +1,6 @@
 """What holds for all tests: compiling is cheap and kept nowhere, shapes are checked, signals are default, one browser."""
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -9,8 +10,12 @@ from typing import Any
 
 import pytest
 
-# Most of the time goes into compiling; with less optimisation a sixth of it is spared. Children do the same.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Most of the time goes into compiling. Without optimisation, and with fusions in LLVM's own language instead of MLIR (jaxlib
+# 0.5 does that anyway, and stops at a flag that it does not know), half of it is spared. Children do the same.
+_FLAGS = "--xla_backend_optimization_level=0"
+if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) >= (0, 7):
+    _FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _FLAGS)
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # what tests compile is none of the user's
 
 _OPTIONS = (

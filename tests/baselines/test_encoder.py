@@ -7,11 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from popgym_arcade.baselines.model.encoder import ConvEncoder, PatchEncoder, as_convolution, as_product
+from popgym_arcade.baselines.model.encoder import ConvEncoder, MergeEncoder, PatchEncoder, as_convolution, as_product
 from popgym_arcade.baselines.model.memory import count_parameters
 
-SMALL: Any = {ConvEncoder: {"channels": (4, 4, 4), "features": 6}, PatchEncoder: {"width": 4, "features": 6}}
-of_each_encoder = pytest.mark.parametrize("make", [ConvEncoder, PatchEncoder])
+SMALL: Any = {
+    ConvEncoder: {"channels": (4, 4, 4), "features": 6},
+    PatchEncoder: {"width": 4, "features": 6},
+    MergeEncoder: {"width": 4, "features": 6},
+}
+of_each_encoder = pytest.mark.parametrize("make", list(SMALL))
 
 
 def frames(size: int, count: int = 2) -> np.ndarray:
@@ -54,6 +58,20 @@ def test_a_convolution_is_a_product(size: int, kernel: int, channels: int) -> No
     weight = jnp.asarray(random.normal(size=(kernel, kernel, channels, 6)), jnp.float32)
     bias = jnp.asarray(random.normal(size=6), jnp.float32)
     np.testing.assert_allclose(as_product(x, weight, bias), as_convolution(x, weight, bias), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [64, 67])
+def test_merging_is_convolving(size: int) -> None:
+    """Its linear maps are convolutions whose stride is their kernel."""
+    encoder, obs = MergeEncoder(size, jax.random.key(0), width=5, features=7), frames(size)
+    x = jnp.asarray(obs, jnp.float32) / 255
+    x = jnp.pad(x, ((0, 0), (0, -size % 8), (0, -size % 8), (0, 0)))
+    for layer, side in ((encoder.embed, x.shape[1] // 8), (encoder.merge, 2)):
+        weight = layer.weight.reshape(-1, side, side, x.shape[-1]).transpose(1, 2, 3, 0)
+        x = jax.lax.conv_general_dilated(x, weight, (side, side), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = jax.nn.leaky_relu(x + layer.bias)
+    expected = jax.nn.leaky_relu(x.reshape(2, -1) @ encoder.project.weight.T + encoder.project.bias)
+    np.testing.assert_allclose(encoder(jnp.asarray(obs)), expected, rtol=1e-4, atol=1e-5)
 
 
 @of_each_encoder
@@ -99,6 +117,7 @@ def test_parameter_counts() -> None:
     }
     assert {count_parameters(encoder) for encoder in shapes.values()} == {505_472}
     assert count_parameters(jax.eval_shape(lambda key: PatchEncoder(64, key), jax.random.key(0))) == 407_088
+    assert count_parameters(jax.eval_shape(lambda key: MergeEncoder(64, key), jax.random.key(0))) == 145_632
 
 
 @pytest.mark.usefixtures("unchecked")

