@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from popgym_arcade.baselines.model.encoder import ConvEncoder, MergeEncoder, PatchEncoder, as_convolution, as_product
+from popgym_arcade.baselines.model.linear import linear
 from popgym_arcade.baselines.model.memory import count_parameters
 
 SMALL: Any = {
@@ -67,10 +68,11 @@ def test_merging_is_convolving(size: int) -> None:
     x = jnp.asarray(obs, jnp.float32) / 255
     x = jnp.pad(x, ((0, 0), (0, -size % 8), (0, -size % 8), (0, 0)))
     for layer, side in ((encoder.embed, x.shape[1] // 8), (encoder.merge, 2)):
+        assert layer.bias is not None
         weight = layer.weight.reshape(-1, side, side, x.shape[-1]).transpose(1, 2, 3, 0)
         x = jax.lax.conv_general_dilated(x, weight, (side, side), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         x = jax.nn.leaky_relu(x + layer.bias)
-    expected = jax.nn.leaky_relu(x.reshape(2, -1) @ encoder.project.weight.T + encoder.project.bias)
+    expected = jax.nn.leaky_relu(linear(encoder.project, x.reshape(2, -1)))
     np.testing.assert_allclose(encoder(jnp.asarray(obs)), expected, rtol=1e-4, atol=1e-5)
 
 
