@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -69,8 +69,7 @@ def closest(name: str, known: Iterable[str]) -> str:
     """Spell the names that come closest to one, whatever their case: "a, b or c"."""
     by_lower = {one.lower(): one for one in known}
     found = difflib.get_close_matches(name.lower(), by_lower, n=_OFFERED, cutoff=0.0)
-    *others, last = [by_lower[one] for one in found]
-    return f"{', '.join(others)} or {last}" if others else last
+    return _either([by_lower[one] for one in found])
 
 
 def fields(settings: Any) -> None:
@@ -106,5 +105,11 @@ def _fits(value: Any, kind: Any) -> bool:
 def _spell(kind: Any) -> str:
     """Spell such a type: "a whole number or null"."""
     if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
-    return " or ".join(map(_spell, get_args(kind))) or _SPELLED[kind]
+        return _either(get_args(kind))
+    return _either([_spell(option) for option in get_args(kind)] or [_SPELLED[kind]])
+
+
+def _either(options: Sequence[str]) -> str:
+    """Spell a choice: "a, b or c"."""
+    *others, last = options
+    return f"{', '.join(others)} or {last}" if others else last

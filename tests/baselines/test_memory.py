@@ -168,6 +168,15 @@ def test_equal_memories_share_a_compile() -> None:
     assert jitted._cache_size() == 1
 
 
+def test_the_first_trace_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """memax, which is imported late, makes arrays; as tracers of whoever asked first they would break what comes after."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "memax"]:
+        monkeypatch.delitem(sys.modules, name)
+    make = jax.jit(lambda seed, size: make_memory("lru", size, jax.random.key(seed)), static_argnums=1)
+    for size in (8, 12, 12):
+        assert count_parameters(make(0, size)) == count_parameters(make_memory("lru", size, jax.random.key(0)))
+
+
 def test_window_size() -> None:
     """The last frame sees what lies within the window and nothing before it."""
     memory = make_memory("attention", 8, jax.random.key(0), input_size=INPUTS, layers=1, window_size=3)

@@ -194,7 +194,6 @@ def test_curves_begin_where_the_first_episode_ends() -> None:
 def test_equinox_reads_the_agent(tmp_path: pathlib.Path) -> None:
     """What is trained with the default sizes is the network that the names alone make."""
     config = Config(env_id="NavigatorEasy", memory="lru", algorithm=PQN())
-    config.network_shapes()  # this must not disturb what is made afterwards
     run.save_model(tmp_path, config, 0, config.make_network(3))
     network = QNetworkRNN(5, jax.random.PRNGKey(0), "lru")
     model = eqx.tree_deserialise_leaves(tmp_path / "model.eqx", network)
@@ -239,7 +238,7 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"lerning_rate": 1}, "unknown setting 'lerning_rate'; did you mean learning_rate"),
         ({"num_envs": 2.5}, "num_envs must be a whole number, got 2.5"),
         ({"view": "full"}, "view must be mdp or pomdp, got 'full'"),
-        ({"encoder": "cnn"}, "encoder must be conv or patch, got 'cnn'"),
+        ({"encoder": "cnn"}, "encoder must be conv, patch or merge, got 'cnn'"),
         ({"window_size": "many"}, "window_size must be a whole number or null"),
         ({"gamma": 2}, "gamma must be from 0 to 1"),
         ({"td_lambda": -1}, "td_lambda must be from 0 to 1"),

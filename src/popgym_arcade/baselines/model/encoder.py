@@ -117,22 +117,16 @@ class PatchEncoder(Encoder):
         self.obs_size = checked_obs_size(obs_size)
         self.features = checks.integer("features", features, 1)
         keys = jax.random.split(key, 3)
-        self.embed = eqx.nn.Linear(self._patch**2 * 3, checks.integer("width", width, 1), key=keys[0])
+        self.embed = eqx.nn.Linear(_patch_size(obs_size, 16) ** 2 * 3, checks.integer("width", width, 1), key=keys[0])
         self.convolution = _Convolution(width, 2 * width, 3, keys[1])
         self.project = eqx.nn.Linear(7 * 7 * 2 * width, features, key=keys[2])
-
-    @property
-    def _patch(self) -> int:
-        return -(-self.obs_size // 16)
 
     def __call__(self, obs: Frames) -> Float32[Array, "T F"]:
         """Look at frames, each for itself; see `Encoder`."""
         _check_frames(obs, self.obs_size)
-        missing = 16 * self._patch - self.obs_size
-        obs = jnp.pad(obs, ((0, 0), (0, missing), (0, missing), (0, 0)))
         # Of 16 rows and columns the convolution sees 15.
-        patches = obs.reshape(-1, 16, self._patch, 16, self._patch * 3)[:, :15, :, :15].swapaxes(2, 3)
-        x = linear(self.embed, _unit(patches).reshape(len(obs), 15, 15, self._patch**2 * 3))
+        patches = _cut(obs, 16)[:, :15, :, :15].swapaxes(2, 3)
+        x = linear(self.embed, _unit(patches).reshape(len(obs), 15, 15, -1))
         x = jax.nn.leaky_relu(self.convolution(jax.nn.leaky_relu(x)))
         return jax.nn.leaky_relu(linear(self.project, x.reshape(len(obs), -1)))
 
@@ -162,24 +156,32 @@ class MergeEncoder(Encoder):
         self.obs_size = checked_obs_size(obs_size)
         self.features = checks.integer("features", features, 1)
         keys = jax.random.split(key, 3)
-        self.embed = _he_linear(self._patch**2 * 3, checks.integer("width", width, 1), keys[0])
+        self.embed = _he_linear(_patch_size(obs_size, 8) ** 2 * 3, checks.integer("width", width, 1), keys[0])
         self.merge = _he_linear(4 * width, 2 * width, keys[1])
         self.project = _he_linear(16 * 2 * width, features, keys[2])
-
-    @property
-    def _patch(self) -> int:
-        return -(-self.obs_size // 8)
 
     def __call__(self, obs: Frames) -> Float32[Array, "T F"]:
         """Look at frames, each for itself; see `Encoder`."""
         _check_frames(obs, self.obs_size)
-        missing = 8 * self._patch - self.obs_size
-        obs = jnp.pad(obs, ((0, 0), (0, missing), (0, missing), (0, 0)))
+        cut = _cut(obs, 8)
         # Rows and columns of groups, of patches in a group, of pixels in a patch: those merged come to lie together.
-        grouped = obs.reshape(-1, 4, 2, self._patch, 4, 2, self._patch * 3).transpose(0, 1, 4, 2, 5, 3, 6)
-        x = jax.nn.leaky_relu(linear(self.embed, _unit(grouped).reshape(len(obs), 16, 4, self._patch**2 * 3)))
+        grouped = cut.reshape(-1, 4, 2, cut.shape[2], 4, 2, cut.shape[4]).transpose(0, 1, 4, 2, 5, 3, 6)
+        x = jax.nn.leaky_relu(linear(self.embed, _unit(grouped).reshape(len(obs), 16, 4, -1)))
         x = jax.nn.leaky_relu(linear(self.merge, x.reshape(len(obs), 16, -1)))
         return jax.nn.leaky_relu(linear(self.project, x.reshape(len(obs), -1)))
+
+
+def _patch_size(obs_size: int, patches: int) -> int:
+    """Return the height and width in pixels of a patch, where there are so many of them along each side of a frame."""
+    return -(-obs_size // patches)
+
+
+def _cut(obs: Frames, patches: int) -> Shaped[Array, "T patches rows patches values"]:
+    """Cut frames into rows and columns of patches, filled up with zeros; the colours of a row of pixels are its values."""
+    side = _patch_size(obs.shape[1], patches)
+    missing = patches * side - obs.shape[1]
+    obs = jnp.pad(obs, ((0, 0), (0, missing), (0, missing), (0, 0)))
+    return obs.reshape(-1, patches, side, patches, side * 3)
 
 
 def _he_linear(inputs: int, outputs: int, key: PRNGKeyArray) -> eqx.nn.Linear:

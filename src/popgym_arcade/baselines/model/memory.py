@@ -289,8 +289,9 @@ def _memax_layers(
     name: str, size: int, layers: int, key: PRNGKeyArray, window_size: int | None = None
 ) -> tuple[Memory, ...]:
     try:
-        # Not at the top: importing memax starts JAX's backend.
-        from memax.equinox.train_utils import get_residual_memory_model
+        # Not at the top: importing memax starts JAX's backend. It makes arrays, which must not be tracers of who asks first.
+        with jax.ensure_compile_time_eval():
+            from memax.equinox.train_utils import get_residual_memory_model
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("popgym_arcade.baselines needs memax: pip install 'popgym-arcade[baselines]'") from error
     if size < 4:

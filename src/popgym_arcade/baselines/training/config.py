@@ -133,7 +133,7 @@ class Config(Generic[A]):
 
     def network_shapes(self) -> MemoryNetwork:
         """Return the network with shapes in place of its weights, which take a while to draw; see `make_network`."""
-        # Of the same program: JAX 0.10 mixes up programs with constants if their function was traced by another.
+        # Of the same program, so that the function is traced once.
         return jax.eval_shape(_network_maker(self), np.uint32(0))
 
     def _make_network(self, seed: UInt32[Array, ""]) -> MemoryNetwork:
