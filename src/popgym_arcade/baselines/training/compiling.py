@@ -2,16 +2,23 @@
 
 import jax
 
+# Options of XLA, as `jax.jit` takes them.
+_LEVEL, _FUSION_EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
+_HAS_FUSION_EMITTERS = jax.version.__version_info__ >= (0, 7)
 
-def once() -> dict[str, int] | None:
-    """Return the options of the compiler for a program that runs once: none of its optimisations pays."""
-    return _level(0)
+
+def once() -> dict[str, int | bool] | None:
+    """Return the options of the compiler for a program that runs once: none of its optimisations pays.
+
+    Nor do fusions in MLIR, which compile slower than in LLVM's own language.
+    """
+    return _on_a_cpu({_LEVEL: 0} | ({_FUSION_EMITTERS: False} if _HAS_FUSION_EMITTERS else {}))
 
 
-def often() -> dict[str, int] | None:
+def often() -> dict[str, int | bool] | None:
     """Return the options for a program of products and copies, which more than the first level hardly makes faster."""
-    return _level(1)
+    return _on_a_cpu({_LEVEL: 1})
 
 
-def _level(level: int) -> dict[str, int] | None:
-    return {"xla_backend_optimization_level": level} if jax.default_backend() == "cpu" else None
+def _on_a_cpu(options: dict[str, int | bool]) -> dict[str, int | bool] | None:
+    return options if jax.default_backend() == "cpu" else None
