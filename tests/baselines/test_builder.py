@@ -183,7 +183,11 @@ def test_many_networks_at_once() -> None:
         (lambda key: QNetwork(0, key), ValueError, r"num_actions must be at least 1, got 0"),
         (lambda key: QNetwork(cast(Any, 5.0), key), TypeError, r"num_actions must be an int of at least 1, got 5.0"),
         (lambda key: QNetwork(5, key, obs_size=63), ValueError, r"obs_size must be from 64 to 512, got 63"),
-        (lambda key: QNetwork(5, key, encoder="cnov"), ValueError, r"unknown encoder 'cnov'; did you mean conv, patch or merge\?"),
+        (
+            lambda key: QNetwork(5, key, encoder="cnov"),
+            ValueError,
+            r"unknown encoder 'cnov'; did you mean conv, patch or merge\?",
+        ),
         (lambda key: QNetwork(5, key, encoder=cast(Any, 3)), TypeError, r"encoder must be a name or a constructor, got 3"),
         (lambda key: QNetwork(5, key, hidden_size=0), ValueError, r"hidden_size must be at least 1"),
         (lambda key: QNetworkRNN(0, key, "lru"), ValueError, r"num_actions must be at least 1"),
