@@ -1,5 +1,7 @@
-"""Measure what the adapters of Gymnasium and Stable-Baselines3 cost: steps of their batches against a plain
-`jit(vmap(step))` of the same game, and of a single environment against `jit(step)`.
+"""Measure what the adapters of Gymnasium and Stable-Baselines3 cost.
+
+Steps of their batches are compared with a plain `jit(vmap(step))` of the same game, those of a single environment with
+`jit(step)`.
 
     python benchmarks/adapters.py [GAME ...]
 

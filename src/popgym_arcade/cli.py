@@ -303,10 +303,13 @@ def _sweep(options: argparse.Namespace) -> int:
     from popgym_arcade.baselines.training.sweep import Sweep
 
     views = [view == "pomdp" for view in options.views]
-    varied = {option: values for option, *values in options.vary}
-    for option, values in varied.items():
+    varied: dict[str, list[str]] = {}
+    for option, *values in options.vary:
         if not values:
             raise ValueError(f"--vary {option} needs values to choose from")
+        if option in varied:
+            raise ValueError(f"--vary {option} is there twice: give all its values at once")
+        varied[option] = values
     what = (options.env_ids, views, options.memories, options.seeds)
     sweep = Sweep(options.algorithm, *what, options.folder, options.rest, varied)
     if options.table:
@@ -314,6 +317,7 @@ def _sweep(options: argparse.Namespace) -> int:
         return 0
     if options.sbatch and not options.submit:
         raise ValueError("--sbatch is for --submit slurm")
+    slurm.check_options(options.sbatch)
     if not options.list:
         sweep.check_ready()
     print(f"wrote {sweep.write_list()}")

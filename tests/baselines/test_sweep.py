@@ -90,6 +90,10 @@ def test_slurm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     [
         (["--vary", "seed", "1"], "--seed is said by the sweep itself"),
         (["--vary", "layers"], "--vary layers needs values"),
+        (["--vary", "layers", "1", "--vary", "layers", "2"], "--vary layers is there twice"),
+        (["--submit", "slurm", "--sbatch=--array=1-3"], "leave out --array=1-3"),
+        (["--submit", "slurm", "--sbatch=gpu"], "an option of sbatch must begin with -"),
+        (["--submit", "slurm", "--sbatch=--comment=a\nrm b"], "on one line"),
         (["--vary", "layers", "1", "--", "--layers", "2"], "--layers is said by the sweep itself"),
         (["--env-ids", "NavigatorEazy"], "NavigatorEasy"),
         (["--memories", "lur"], "did you mean lru"),

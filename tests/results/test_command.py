@@ -78,6 +78,8 @@ def test_results_are_chosen_by_settings(folder: pathlib.Path, capsys: pytest.Cap
     assert {row["agent"] for row in rows("scores.csv")} == {"gru"}
     assert cli.main(["results", "scores", str(folder), "--where", "layers=3"]) == 1
     assert "no results with layers=3, only with 2, 1" in capsys.readouterr().err
+    assert cli.main(["results", "scores", str(folder), "--where", "layer=3"]) == 1
+    assert "unknown setting 'layer'; did you mean layers" in capsys.readouterr().err
 
 
 def test_one_seed_of_two_kinds_is_no_mean(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +96,24 @@ def test_what_is_no_entry(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[
     (tmp_path / "empty").mkdir()
     assert cli.main(["results", "table", str(tmp_path / "empty")]) == 1
     assert "and no entry" in capsys.readouterr().err
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    (run / "evaluation.json").write_text("[]")
+    assert cli.main(["results", "table", str(run)]) == 1
+    assert "is no run, or a damaged one" in capsys.readouterr().err
+
+
+def test_a_folder_may_hold_runs_and_entries(folder: pathlib.Path) -> None:
+    content = made("TetrisEasy", "mdp", "lru", 0.5)
+    config = {name: content[name] for name in ("env_id", "env_version", "view", "algorithm", "memory")}
+    config |= {"num_envs": 1, "num_steps": 1, "total_timesteps": 1}
+    (folder / "run").mkdir()
+    (folder / "run" / "config.json").write_text(json.dumps(config))
+    results = [{"view": "mdp", "seed": 0, "returns": [0.0, 0.1]}]
+    (folder / "run" / "evaluation.json").write_text(json.dumps({"results": results}))
+    found, _ = reading.read_results([folder])
+    assert {result.env_id for result in found} == {"SkittlesEasy", "NavigatorEasy", "TetrisEasy"}
 
 
 def test_runs_that_differ_in_seeds_are_one_entry(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +121,8 @@ def test_runs_that_differ_in_seeds_are_one_entry(tmp_path: pathlib.Path, capsys:
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         plain = {"algorithm": "pqn", "env_id": "NavigatorEasy", "env_version": 1, "view": "pomdp", "memory": "gru"}
-        config = {**plain, "total_timesteps": 5e5, "seed": seed, "num_seeds": 1, **settings}
+        sizes = {"num_envs": 64, "num_steps": 32, "total_timesteps": 5e5}
+        config = {**plain, **sizes, "seed": seed, "num_seeds": 1, **settings}
         result = {"seed": seed, "view": "pomdp", "returns": [0.1 * seed] * 256}
         content = {"config": config, "results": [result], "train_seconds": 2.0, "versions": {"jax": "1"}}
         for file, each in (("config.json", config), ("evaluation.json", content)):
@@ -147,6 +168,26 @@ def test_runs_that_differ_in_seeds_are_one_entry(tmp_path: pathlib.Path, capsys:
         ({"score": 1}, "there is nothing of the name score"),
         ({"config": {"algorithm": "pqn", "env_id": "NavigatorEasy"}}, "algorithm is own, in config pqn"),
         ({"config": {"algorithm": "pqm"}}, "config: "),
+        (
+            {"config": {"algorithm": "pqn", "env_id": "NavigatorEasy", "num_seeds": 5}},
+            "seeds are 0, 1, 2, by config 0, 1, 2, 3, 4",
+        ),
+        ({"config": {"algorithm": "pqn", "env_id": "NavigatorEasy", "env_version": 0}}, "env_version is 1, in config 0"),
+        ({"code": "nothing"}, "code must be an address"),
+        ({"steps": 0}, "steps must be the steps of training"),
+        ({"steps": float("inf")}, "steps must be a number of at least 0, got inf"),
+        ({"train_seconds": -1}, "train_seconds must be a number of at least 0, got -1"),
+        ({"env_id": []}, "env_id must be the name of an environment"),
+        ({"seeds": [{"seed": i, "returns": [10**400] * 256} for i in range(3)]}, "numbers from -1 to 1"),
+        ({"seeds": [{"seed": i, "returns": [[0.5]] * 256} for i in range(3)]}, "numbers from -1 to 1"),
+        ({"seeds": [{"seed": 2, "returns": [0.5] * 256}] * 3}, "one of them is there twice"),
+        ({"seeds": [{"seed": -1, "returns": [0.5] * 256}]}, "seeds must be from 0 to 4294967295, got -1"),
+        (
+            {"seeds": [{"seed": 0, "returns": [0.5], "curve": {"steps": [1], "returns": []}}]},
+            "a curve must be steps, returns, ",
+        ),
+        ({"seeds": [{"seed": 0, "returns": [0.5], "curve": {"steps": [None]}}]}, "a curve must be steps, returns, "),
+        ({"seeds": [{"seed": 0, "returns": [0.5], "curve": None}]}, "a curve must be steps, returns, "),
     ],
 )
 def test_rules_of_admission(changes: dict[str, Any], complaint: str | None) -> None:
@@ -183,11 +224,11 @@ def test_rules_ask_for_all_that_is_needed(tmp_path: pathlib.Path, capsys: pytest
     for name in content:
         assert entry.check({other: value for other, value in content.items() if other != name}), name
     assert entry.check([]) and entry.check(None)
-    for name, each in (("good", content), ("bad", {})):
-        (tmp_path / f"{name}.json").write_text(json.dumps(each))
+    for name, each in (("good", json.dumps(content)), ("bad", "{}"), ("broken", "{")):
+        (tmp_path / f"{name}.json").write_text(each)
     assert cli.main(["check-result", str(tmp_path)]) == 1
     out = capsys.readouterr().out
-    assert "good.json: admitted" in out and "1 of 2 entries can be admitted" in out and "env_id is missing" in out
+    assert "good.json: admitted" in out and "1 of 3 entries can be admitted" in out and "env_id is missing" in out
     assert cli.main(["check-result", str(tmp_path / "good.json")]) == 0
 
 

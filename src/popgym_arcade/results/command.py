@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from popgym_arcade import files, terminal
+from popgym_arcade import checks, files, terminal
 from popgym_arcade.arguments import figure_help
 from popgym_arcade.environment import view_name
 from popgym_arcade.results import entry
@@ -27,7 +27,7 @@ def register(commands: Any) -> None:
         "results",
         help="compare the results of many runs",
         description="Compare the results of many runs: memory scores of greedy episodes, with 95 %% intervals by a "
-        "bootstrap over seeds and episodes. PATH is a run, an entry as export-result writes it, or a folder of either.",
+        "bootstrap over seeds and episodes (of aggregates over seeds alone). PATH is a run, an entry as export-result writes it, or a folder of either.",
     )
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     _add(kinds, "table", _table, "returns and memory scores of every environment, view and agent, and what memory adds")
@@ -122,6 +122,7 @@ def _read(options: argparse.Namespace) -> list["Result"]:
     for remark in reading.remarks(left_out):
         print(remark)
     for name, value in options.where:
+        checks.one_of("setting", name, sorted({name for result in found for name in result.settings}) or ["none"])
         if not (chosen := [result for result in found if _is(result.settings.get(name), value)]):
             there = ", ".join(dict.fromkeys(str(result.settings.get(name)) for result in found))
             raise ValueError(f"there are no results with {name}={value}, only with {there}")
@@ -309,7 +310,10 @@ def _check(options: argparse.Namespace) -> int:
         raise ValueError(f"there is no entry in {', '.join(map(str, options.paths))}")
     failed = 0
     for path in paths:
-        complaints = entry.check(files.read_json(path))
+        try:
+            complaints = entry.check(files.read_json(path))
+        except ValueError as error:
+            complaints = [str(error)]
         failed += bool(complaints)
         print("\n".join(f"{path}: {complaint}" for complaint in complaints) if complaints else f"{path}: admitted")
     print(f"{len(paths) - failed} of {len(paths)} entries can be admitted")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import popgym_arcade
-from popgym_arcade import files, registration
+from popgym_arcade import checks, files, registration
 from popgym_arcade.environment import VIEWS
 
 FORMAT = 1
@@ -47,13 +47,15 @@ _FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 }
 _OPTIONAL: dict[str, tuple[type | tuple[type, ...], str]] = {
     "config": (dict, "the settings of popgym-arcade train"),
-    "code": (str, "an address"),
+    "code": (str, "an address, https://..."),
     "command": (str, "a command"),
     "versions": (dict, "versions by package"),
     "machine": (dict, "what it was trained on"),
     "train_seconds": ((int, float), "a number"),
     "train_cpu_seconds": ((int, float), "a number"),
 }
+
+_CURVE = ("steps", "returns", "policy_churn")
 
 
 def of_run(folder: pathlib.Path) -> tuple[dict[str, Any], int]:
@@ -86,9 +88,15 @@ def of_run(folder: pathlib.Path) -> tuple[dict[str, Any], int]:
         if name in evaluation
     }
     own = {name: config[name] for name in ("env_id", "view", "algorithm", "memory")}
-    steps, version = config["total_timesteps"], config.get("env_version", 0)
-    content = new(**own, env_version=version, steps=steps, config=config, **about, seeds=seeds)
+    version = config.get("env_version", 0)
+    content = new(**own, env_version=version, steps=_steps(config), config=config, **about, seeds=seeds)
     return content, len(evaluation["results"]) - len(results)
+
+
+def _steps(config: dict[str, Any]) -> int:
+    """Return the steps that training takes: whole updates."""
+    update = config["num_envs"] * config["num_steps"]
+    return math.ceil(config["total_timesteps"] / update) * update
 
 
 def new(**fields: Any) -> dict[str, Any]:
@@ -152,6 +160,13 @@ def _mean(lines: Sequence[dict[str, Any]], name: str, weight: str | None = None)
 
 def check(content: Any) -> list[str]:
     """Return what is wrong with an entry, by the rules of admission, a sentence each; nothing if it can be admitted."""
+    return check_form(content) or [
+        complaint for rule in (_check_rules, _check_training, _check_seeds) for complaint in rule(content)
+    ]
+
+
+def check_form(content: Any) -> list[str]:
+    """Return why something cannot be read as an entry, a sentence each; nothing if it can, though it may break the rules."""
     if not isinstance(content, dict):
         return ["an entry must be an object of names and values"]
     complaints = []
@@ -162,19 +177,49 @@ def check(content: Any) -> list[str]:
                 complaints.append(f"{name} is missing: {wanted}")
         elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             complaints.append(f"{name} must be {wanted}, got {value!r}")
+        elif not isinstance(value, str | bool | list | dict) and not _is_number(value, at_least=0):
+            complaints.append(f"{name} must be a number of at least 0, got {value!r}")
     complaints += [f"there is nothing of the name {name}" for name in content if name not in _FIELDS | _OPTIONAL]
     if complaints:
         return complaints
-    return [complaint for rule in (_check_rules, _check_training, _check_seeds) for complaint in rule(content)]
+    if content["format"] != FORMAT:
+        return [f"format must be {FORMAT}, got {content['format']}"]
+    if content["view"] not in VIEWS:
+        return [f"view must be {' or '.join(VIEWS)}, got {content['view']!r}"]
+    return [complaint for each in content["seeds"] for complaint in _check_seed(each)]
+
+
+def _is_number(value: Any, *, at_least: float, at_most: float = 1e18) -> bool:
+    return type(value) in (int, float) and at_least <= value <= at_most
+
+
+def _check_seed(each: Any) -> list[str]:
+    number = each.get("seed") if isinstance(each, dict) else None
+    if type(number) is not int or not isinstance(each.get("returns"), list):
+        return ["each of seeds must have a seed, a whole number, and returns, a list"]
+    if not 0 <= number < checks.SEEDS:
+        return [f"seeds must be from 0 to {checks.SEEDS - 1}, got {number}"]
+    complaints = [] if each["returns"] else [f"seed {number}: there are no returns"]
+    wrong = [value for value in each["returns"] if not _is_number(value, at_least=-1.00002, at_most=1.00002)]
+    if wrong:
+        complaints.append(f"seed {number}: returns must be numbers from -1 to 1, undiscounted, got {wrong[0]!r}")
+    if "curve" in each and not _is_curve(each["curve"]):
+        complaints.append(f"seed {number}: a curve must be {', '.join(_CURVE)}: lists of one length, of numbers or null")
+    return complaints
+
+
+def _is_curve(curve: Any) -> bool:
+    if not isinstance(curve, dict) or set(curve) - set(_CURVE) or "steps" not in curve:
+        return False
+    if not all(isinstance(values, list) and len(values) == len(curve["steps"]) for values in curve.values()):
+        return False
+    known = [value for name, values in curve.items() for value in values if value is not None or name == "steps"]
+    return all(_is_number(value, at_least=-1e18) for value in known)
 
 
 def _check_rules(content: dict[str, Any]) -> list[str]:
-    if content["format"] != FORMAT:
-        return [f"format must be {FORMAT}, got {content['format']}"]
     if content["env_id"] not in popgym_arcade.registered_envs:
         return [f"env_id: there is no environment {content['env_id']!r}"]
-    if content["view"] not in VIEWS:
-        return [f"view must be {' or '.join(VIEWS)}, got {content['view']!r}"]
     if other := registration.other_rules(content["env_id"], content["env_version"]):
         return [f"env_version: it was made under {other}"]
     return []
@@ -186,10 +231,12 @@ def _check_training(content: dict[str, Any]) -> list[str]:
         complaints.append("observation_only must be true: what sees more is a reference player, not an entry")
     if content["policy"] != "greedy":
         complaints.append(f"policy must be greedy: episodes without exploration, got {content['policy']!r}")
-    if not (content["steps"] >= 0 and math.isfinite(content["steps"])):
-        complaints.append(f"steps must be a number of steps, got {content['steps']}")
+    if not content["steps"]:
+        complaints.append("steps must be the steps of training, got 0")
     if "config" not in content and "code" not in content:
         complaints.append("config or code must say how to make it again")
+    if not content.get("code", "https://").startswith("https://"):
+        complaints.append(f"code must be an address, https://..., got {content['code']!r}")
     if "config" in content:
         complaints += _check_config(content)
     return complaints
@@ -200,32 +247,31 @@ def _check_config(content: dict[str, Any]) -> list[str]:
 
     try:
         config = configs.from_dict(content["config"])
+        settings = config.to_dict()
     except ValueError as error:
         return [f"config: {error}"]
-    own = {
-        "env_id": config.env_id,
-        "view": config.view,
-        "algorithm": config.algorithm_name,
-        "memory": config.memory,
-        "steps": config.algorithm.total_timesteps,
-    }
-    return [f"{name} is {content[name]}, in config {value}" for name, value in own.items() if content[name] != value]
+    own = {name: settings[name] for name in ("env_id", "env_version", "view", "algorithm", "memory")}
+    own |= {"steps": _steps(settings)}
+    complaints = [f"{name} is {content[name]}, in config {value}" for name, value in own.items() if content[name] != value]
+    numbers = [each["seed"] for each in content["seeds"]]
+    if sorted(numbers) != list(config.seeds):
+        complaints.append(f"seeds are {_spell(numbers)}, by config {_spell(config.seeds)}: none may be left out")
+    return complaints
 
 
 def _check_seeds(content: dict[str, Any]) -> list[str]:
     complaints = []
-    numbers = [each.get("seed") if isinstance(each, dict) else None for each in content["seeds"]]
-    if len(set(map(repr, numbers))) < LEAST_SEEDS:
-        complaints.append(f"there must be at least {LEAST_SEEDS} seeds, got {len(set(map(repr, numbers)))}")
-    for number, each in zip(numbers, content["seeds"], strict=True):
-        if type(number) is not int or not isinstance(each.get("returns"), list):
-            complaints.append("each of seeds must have a seed, a whole number, and returns, a list")
-            continue
-        returns = each["returns"]
-        if len(returns) < LEAST_EPISODES:
-            complaints.append(f"seed {number}: there must be at least {LEAST_EPISODES} returns, got {len(returns)}")
-        good = [value for value in returns if type(value) in (int, float) and -1.00002 <= value <= 1.00002]
-        if len(good) < len(returns):
-            wrong = next(value for value in returns if value not in good)
-            complaints.append(f"seed {number}: returns must be numbers from -1 to 1, undiscounted, got {wrong!r}")
+    numbers = [each["seed"] for each in content["seeds"]]
+    if len(set(numbers)) < len(numbers):
+        complaints.append(f"seeds are {_spell(numbers)}: one of them is there twice")
+    if len(numbers) < LEAST_SEEDS:
+        complaints.append(f"there must be at least {LEAST_SEEDS} seeds, got {len(numbers)}")
+    for each in content["seeds"]:
+        if len(each["returns"]) < LEAST_EPISODES:
+            got = len(each["returns"])
+            complaints.append(f"seed {each['seed']}: there must be at least {LEAST_EPISODES} returns, got {got}")
     return complaints
+
+
+def _spell(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"

@@ -74,38 +74,48 @@ def remarks(left_out: dict[str, int]) -> list[str]:
 def _contents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, dict[str, Any], int]]:
     """Yield entries, where they were found, and of how many results on another view a run tells."""
     if path.is_file():
-        yield path, files.read_json(path), 0
+        yield path, _checked(files.read_json(path), path), 0
         return
     within = path if path.is_dir() else run.find(path)
     runs = sorted(within.rglob(run.EVALUATION))
-    entries = [file for file in sorted(within.glob("*.json")) if not runs and file.name != run.CONFIG]
+    entries = (
+        []
+        if within / run.EVALUATION in runs
+        else [file for file in sorted(within.glob("*.json")) if file.name != run.CONFIG]
+    )
     if not runs and not entries:
         raise ValueError(f"{path} has no run that was evaluated: there is no {run.EVALUATION} in it, and no entry")
     for file in runs:
         try:
-            yield file.parent, *entry.of_run(file.parent)
+            content, others = entry.of_run(file.parent)
         except LookupError as error:
             raise ValueError(f"{file.parent} is no run, or an incomplete one: there is no {error}") from None
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{file.parent} is no run, or a damaged one: {error}") from None
+        yield file.parent, _checked(content, file.parent), others
     for file in entries:
-        yield file, files.read_json(file), 0
+        yield file, _checked(files.read_json(file), file), 0
 
 
-def _results(content: Any, path: pathlib.Path) -> Iterator[Result]:
-    try:
-        for each in content["seeds"]:
-            yield Result(
-                env_id=str(content["env_id"]),
-                algorithm=str(content["algorithm"]),
-                memory=str(content["memory"]).lower(),
-                partial_obs=content["view"] == "pomdp",
-                seed=int(each["seed"]),
-                returns=np.asarray(each["returns"], np.float64),
-                curve={name: np.array(values, np.float64) for name, values in each.get("curve", {}).items()},
-                settings=content.get("config", {}),
-                path=path,
-            )
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is no entry, or a damaged one: {error}") from None
+def _checked(content: Any, path: pathlib.Path) -> dict[str, Any]:
+    if complaints := entry.check_form(content):
+        raise ValueError(f"{path} is no entry, or a damaged one: {complaints[0]}")
+    return content
+
+
+def _results(content: dict[str, Any], path: pathlib.Path) -> Iterator[Result]:
+    for each in content["seeds"]:
+        yield Result(
+            env_id=content["env_id"],
+            algorithm=content["algorithm"],
+            memory=content["memory"].lower(),
+            partial_obs=content["view"] == "pomdp",
+            seed=each["seed"],
+            returns=np.asarray(each["returns"], np.float64),
+            curve={name: np.array(values, np.float64) for name, values in each.get("curve", {}).items()},
+            settings=content.get("config", {}),
+            path=path,
+        )
 
 
 def unlike(results: Iterable[Result]) -> dict[str, list[str]]:

@@ -22,6 +22,19 @@ eval "exec $(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {commands})"
 """
 
 
+def check_options(options: Sequence[str]) -> None:
+    """See that options can be handed to sbatch.
+
+    Raises:
+        ValueError: if one is none, has several lines, or is one that the script sets itself.
+    """
+    for option in options:
+        if not option.startswith("-") or not option.isprintable():
+            raise ValueError(f"an option of sbatch must begin with -, on one line, got {option!r}")
+        if option.partition("=")[0].strip() in ("--array", "-a"):
+            raise ValueError(f"which jobs an array has is decided by the sweep: leave out {option}")
+
+
 def write_script(
     commands: pathlib.Path, lines: Sequence[int], output: pathlib.Path, jobs: int | None, options: Sequence[str]
 ) -> pathlib.Path:
