@@ -27,7 +27,8 @@ def register(commands: Any) -> None:
         "results",
         help="compare the results of many runs",
         description="Compare the results of many runs: memory scores of greedy episodes, with 95 %% intervals by a "
-        "bootstrap over seeds and episodes (of aggregates over seeds alone). PATH is a run, an entry as export-result writes it, or a folder of either.",
+        "bootstrap over seeds and episodes (of aggregates over seeds alone). "
+        "PATH is a run, an entry as export-result writes it, or a folder of either.",
     )
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     _add(kinds, "table", _table, "returns and memory scores of every environment, view and agent, and what memory adds")
