@@ -174,6 +174,8 @@ def write_run(folder: pathlib.Path, memory: str, partial_obs: bool, means: list[
         "view": "pomdp" if partial_obs else "mdp",
         "env_version": 1,
         "algorithm": "pqn",
+        "num_envs": 1,
+        "num_steps": 1,
         "total_timesteps": 8,
     } | settings
     (folder / "config.json").write_text(json.dumps(config))
