@@ -194,6 +194,7 @@ def test_curves_begin_where_the_first_episode_ends() -> None:
 def test_equinox_reads_the_agent(tmp_path: pathlib.Path) -> None:
     """What is trained with the default sizes is the network that the names alone make."""
     config = Config(env_id="NavigatorEasy", memory="lru", algorithm=PQN())
+    config.network_shapes()  # this must not disturb what is made afterwards
     run.save_model(tmp_path, config, 0, config.make_network(3))
     network = QNetworkRNN(5, jax.random.PRNGKey(0), "lru")
     model = eqx.tree_deserialise_leaves(tmp_path / "model.eqx", network)

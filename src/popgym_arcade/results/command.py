@@ -123,7 +123,8 @@ def _read(options: argparse.Namespace) -> list["Result"]:
     for remark in reading.remarks(left_out):
         print(remark)
     for name, value in options.where:
-        checks.one_of("setting", name, sorted({name for result in found for name in result.settings}) or ["none"])
+        if settings := {name for result in found for name in result.settings}:
+            checks.one_of("setting", name, sorted(settings))
         if not (chosen := [result for result in found if _is(result.settings.get(name), value)]):
             there = ", ".join(dict.fromkeys(str(result.settings.get(name)) for result in found))
             raise ValueError(f"there are no results with {name}={value}, only with {there}")

@@ -78,11 +78,8 @@ def _contents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, dict[str, Any]
         return
     within = path if path.is_dir() else run.find(path)
     runs = sorted(within.rglob(run.EVALUATION))
-    entries = (
-        []
-        if within / run.EVALUATION in runs
-        else [file for file in sorted(within.glob("*.json")) if file.name != run.CONFIG]
-    )
+    is_run = within / run.EVALUATION in runs
+    entries = [] if is_run else sorted(set(within.glob("*.json")) - {within / run.CONFIG})
     if not runs and not entries:
         raise ValueError(f"{path} has no run that was evaluated: there is no {run.EVALUATION} in it, and no entry")
     for file in runs:
