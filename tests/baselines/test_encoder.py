@@ -7,14 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from popgym_arcade.baselines.model.encoder import ConvEncoder, MergeEncoder, PatchEncoder, as_convolution, as_product
+from popgym_arcade.baselines.model.encoder import (
+    ConvEncoder,
+    KeypointEncoder,
+    PatchEncoder,
+    as_convolution,
+    as_product,
+    see_at_once,
+    see_in_blocks,
+)
 from popgym_arcade.baselines.model.linear import linear
 from popgym_arcade.baselines.model.memory import count_parameters
 
 SMALL: Any = {
     ConvEncoder: {"channels": (4, 4, 4), "features": 6},
     PatchEncoder: {"width": 4, "features": 6},
-    MergeEncoder: {"width": 4, "features": 6},
+    KeypointEncoder: {"width": 1, "layout": 3},
 }
 of_each_encoder = pytest.mark.parametrize("make", list(SMALL))
 
@@ -62,18 +70,53 @@ def test_a_convolution_is_a_product(size: int, kernel: int, channels: int) -> No
 
 
 @pytest.mark.parametrize("size", [64, 67])
-def test_merging_is_convolving(size: int) -> None:
-    """Its linear maps are convolutions whose stride is their kernel."""
-    encoder, obs = MergeEncoder(size, jax.random.key(0), width=5, features=7), frames(size)
+def test_keypoints_and_layout(size: int) -> None:
+    """Against XLA's convolutions, whose stride is their kernel, and a softmax channel by channel in NumPy."""
+    encoder, obs = KeypointEncoder(size, jax.random.key(0), width=5, layout=7), frames(size)
     x = jnp.asarray(obs, jnp.float32) / 255
-    x = jnp.pad(x, ((0, 0), (0, -size % 8), (0, -size % 8), (0, 0)))
-    for layer, side in ((encoder.embed, x.shape[1] // 8), (encoder.merge, 2)):
+    x = jnp.pad(x, ((0, 0), (0, -size % 16), (0, -size % 16), (0, 0)))
+    maps = []
+    for layer, side in ((encoder.embed, x.shape[1] // 16), (encoder.merge, 4)):
         assert layer.bias is not None
         weight = layer.weight.reshape(-1, side, side, x.shape[-1]).transpose(1, 2, 3, 0)
         x = jax.lax.conv_general_dilated(x, weight, (side, side), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         x = jax.nn.leaky_relu(x + layer.bias)
-    expected = jax.nn.leaky_relu(linear(encoder.project, x.reshape(2, -1)))
-    np.testing.assert_allclose(encoder(jnp.asarray(obs)), expected, rtol=1e-4, atol=1e-5)
+        maps.append(np.asarray(x, np.float64))
+    expected = [np.asarray(jax.nn.leaky_relu(linear(encoder.project, x.reshape(2, -1))))]
+    channels = maps[0].transpose(0, 3, 1, 2)
+    expected.append(channels.max((2, 3)) - channels.mean((2, 3)))
+    weights = np.exp((channels - channels.mean((2, 3), keepdims=True)) / np.sqrt(channels.var((2, 3), keepdims=True) + 1e-4))
+    weights /= weights.sum((2, 3), keepdims=True)
+    middles = np.arange(16) * 4 / 15 - 2  # from the first row or column of patches at -2 to the last at 2
+    places = np.stack([weights.sum(3) @ middles, weights.sum(2) @ middles], -1)
+    expected.append(places.reshape(2, -1))
+    np.testing.assert_allclose(encoder(jnp.asarray(obs)), np.concatenate(expected, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_change_nothing() -> None:
+    """Values and gradients of many frames, a rest among them, as on a CPU and as elsewhere."""
+    encoder, obs = KeypointEncoder(64, jax.random.key(0), width=4, layout=6), jnp.asarray(frames(64, 7))
+    weights = np.random.default_rng(0).normal(size=(7, encoder.features)).astype(np.float32)
+
+    def values_and_gradients(see: Any) -> Any:
+        return jax.jit(lambda encoder: jax.vjp(lambda encoder: see(encoder, obs), encoder)[1](weights))(encoder)
+
+    here, elsewhere = values_and_gradients(see_in_blocks), values_and_gradients(see_at_once)
+    for a, b in zip(jax.tree.leaves(here), jax.tree.leaves(elsewhere), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_a_keypoint_follows_its_object() -> None:
+    """A bright square, one patch large: the channel that it excites most says where it is."""
+    encoder = KeypointEncoder(64, jax.random.key(1))
+    squares = np.zeros((16, 64, 64, 3), np.uint8)
+    for i in range(16):
+        squares[i, 4 * i : 4 * i + 4, 60 - 4 * i : 64 - 4 * i] = 255
+    features = np.asarray(encoder(jnp.asarray(squares)))
+    height, place = features[:, 64:96], features[:, 96:].reshape(16, 32, 2)
+    best = place[:, height[0].argmax()]
+    assert np.all(np.diff(best[:, 0]) > 0.2) and np.all(np.diff(best[:, 1]) < -0.2)
+    np.testing.assert_allclose(height[:, height[0].argmax()], height[0].max(), rtol=1e-5)
 
 
 @of_each_encoder
@@ -119,7 +162,7 @@ def test_parameter_counts() -> None:
     }
     assert {count_parameters(encoder) for encoder in shapes.values()} == {505_472}
     assert count_parameters(jax.eval_shape(lambda key: PatchEncoder(64, key), jax.random.key(0))) == 407_088
-    assert count_parameters(jax.eval_shape(lambda key: MergeEncoder(64, key), jax.random.key(0))) == 145_632
+    assert count_parameters(jax.eval_shape(lambda key: KeypointEncoder(64, key), jax.random.key(0))) == 26_224
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -129,8 +172,9 @@ def test_bad_arguments(make: Any) -> None:
     for size, error in ((63, ValueError), (513, ValueError), (128.0, TypeError), (True, TypeError)):
         with pytest.raises(error, match=r"obs_size must be (an int )?from 64 to 512"):
             make(size, key)
-    with pytest.raises(ValueError, match=r"features must be at least 1|channels and features must be at least 1"):
-        make(64, key, features=0)
+    for name in SMALL[make]:
+        with pytest.raises(ValueError, match=rf"{name}.* must be at least 1"):
+            make(64, key, **{name: (1, 0, 1) if name == "channels" else 0})
     encoder = make(64, key)
     with pytest.raises(ValueError, match=r"shape \[T, 64, 64, 3\], got \[1, 2, 64, 64, 3\]; for a batch use jax.vmap"):
         encoder(jnp.zeros((1, 2, 64, 64, 3), jnp.uint8))

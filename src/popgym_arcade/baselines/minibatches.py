@@ -71,8 +71,12 @@ def unroll(
     network: Network, memory: PyTree[Shaped[Array, "B ..."]], rollout: Rollout | Any
 ) -> PyTree[Float32[Array, "T B ..."]]:
     """Run a network over the sequences of a minibatch; return its outputs, every leaf float32[T, B, ...]."""
-    run = jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))
-    return run(memory, rollout.obs, rollout.last_action, rollout.start)[1]
+    inputs = rollout.obs, rollout.last_action, rollout.start
+    if not jax.tree.leaves(memory):
+        # Where no frame knows of another, all are one long sequence, of which an encoder may look at a few at a time.
+        outputs = network(memory, *(leaf.reshape(-1, *leaf.shape[2:]) for leaf in inputs))[1]
+        return jax.tree.map(lambda leaf: leaf.reshape(*rollout.start.shape, *leaf.shape[1:]), outputs)
+    return jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))(memory, *inputs)[1]
 
 
 def policy_churn(

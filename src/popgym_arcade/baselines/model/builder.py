@@ -18,13 +18,13 @@ from jaxtyping import Array, Bool, Float32, Integer, PRNGKeyArray
 
 from popgym_arcade import checks
 from popgym_arcade.baselines.arrays import Frames
-from popgym_arcade.baselines.model.encoder import ConvEncoder, Encoder, MergeEncoder, PatchEncoder
+from popgym_arcade.baselines.model.encoder import ConvEncoder, Encoder, KeypointEncoder, PatchEncoder
 from popgym_arcade.baselines.model.linear import linear
 from popgym_arcade.baselines.model.memory import Memory, MemoryConstructor, make_memory
 
 EncoderConstructor = Callable[[int, PRNGKeyArray], Encoder]
 
-ENCODERS: dict[str, EncoderConstructor] = {"conv": ConvEncoder, "patch": PatchEncoder, "merge": MergeEncoder}
+ENCODERS: dict[str, EncoderConstructor] = {"conv": ConvEncoder, "patch": PatchEncoder, "keypoint": KeypointEncoder}
 
 
 class Head(eqx.Module):
@@ -166,7 +166,7 @@ class QNetwork(MemoryNetwork):
         num_actions: the number of actions.
         key: one JAX random key, new-style or old-style.
         obs_size: height and width of the frames in pixels, 64 to 512.
-        encoder: "conv", the paper's; "patch" and "merge", small ones for CPUs; or a constructor
+        encoder: "conv", the paper's; "patch" and "keypoint", small ones for CPUs; or a constructor
             called as `encoder(obs_size, key)`.
         hidden_size: the width of the two layers between encoder and head.
     """
@@ -194,7 +194,7 @@ class QNetworkRNN(MemoryNetwork):
         key: one JAX random key, new-style or old-style.
         memory_type: a name in any case, see `memory.memory_names()`, or a constructor, see `memory.make_memory`.
         obs_size: height and width of the frames in pixels, 64 to 512.
-        encoder: "conv", the paper's; "patch" and "merge", small ones for CPUs; or a constructor
+        encoder: "conv", the paper's; "patch" and "keypoint", small ones for CPUs; or a constructor
             called as `encoder(obs_size, key)`.
         memory_size: the width of the memory's layers.
         layers: how many layers the memory has.

@@ -43,8 +43,8 @@ class Config(Generic[A]):
     """The memory: a name such as lru, gru or mingru (`popgym_arcade.baselines.model.memory.memory_names()` lists all); none,
     which has the inputs and the capacity of the memories and remembers nothing; or none-small, the paper's smaller
     network without memory."""
-    encoder: Literal["conv", "patch", "merge"] = "conv"
-    """The encoder of frames: conv is the paper's network; patch and merge are small ones for CPUs."""
+    encoder: Literal["conv", "patch", "keypoint"] = "conv"
+    """The encoder of frames: conv is the paper's network; patch and keypoint are small ones for CPUs."""
     memory_size: int = 512
     """The width of the memory's layers."""
     layers: int = 2
@@ -241,7 +241,7 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
         "learning_rate": 1e-3,
     }
     if algorithm == "ppo":
-        settings |= {"encoder": "merge", "num_envs": 32, "num_steps": 128, "epochs": 4, "learning_rate": 5e-4}
+        settings |= {"encoder": "keypoint", "num_envs": 32, "num_steps": 128, "epochs": 4, "learning_rate": 5e-4}
     else:
         settings |= {"last_learning_rate": 1e-4, "gamma": 0.9}
     if algorithm == "pqn":
