@@ -186,7 +186,7 @@ def test_many_networks_at_once() -> None:
         (
             lambda key: QNetwork(5, key, encoder="cnov"),
             ValueError,
-            r"unknown encoder 'cnov'; did you mean conv, patch or merge\?",
+            r"unknown encoder 'cnov'; did you mean conv, patch or keypoint\?",
         ),
         (lambda key: QNetwork(5, key, encoder=cast(Any, 3)), TypeError, r"encoder must be a name or a constructor, got 3"),
         (lambda key: QNetwork(5, key, hidden_size=0), ValueError, r"hidden_size must be at least 1"),

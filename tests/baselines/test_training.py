@@ -239,7 +239,7 @@ def test_presets(name: str, algorithm: str) -> None:
         ({"lerning_rate": 1}, "unknown setting 'lerning_rate'; did you mean learning_rate"),
         ({"num_envs": 2.5}, "num_envs must be a whole number, got 2.5"),
         ({"view": "full"}, "view must be mdp or pomdp, got 'full'"),
-        ({"encoder": "cnn"}, "encoder must be conv, patch or merge, got 'cnn'"),
+        ({"encoder": "cnn"}, "encoder must be conv, patch or keypoint, got 'cnn'"),
         ({"window_size": "many"}, "window_size must be a whole number or null"),
         ({"gamma": 2}, "gamma must be from 0 to 1"),
         ({"td_lambda": -1}, "td_lambda must be from 0 to 1"),
