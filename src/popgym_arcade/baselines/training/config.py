@@ -241,7 +241,14 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
         "learning_rate": 1e-3,
     }
     if algorithm == "ppo":
-        settings |= {"encoder": "keypoint", "num_envs": 32, "num_steps": 128, "epochs": 4, "learning_rate": 5e-4}
+        settings |= {
+            "encoder": "keypoint",
+            "num_envs": 32,
+            "num_steps": 128,
+            "epochs": 4,
+            "learning_rate": 5e-4,
+            "ent_coef": 0.03,
+        }
     else:
         settings |= {"last_learning_rate": 1e-4, "gamma": 0.9}
     if algorithm == "pqn":
