@@ -248,6 +248,7 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
             "epochs": 4,
             "learning_rate": 5e-4,
             "ent_coef": 0.03,
+            "vf_coef": 5.0,
         }
     else:
         settings |= {"last_learning_rate": 1e-4, "gamma": 0.9}
