@@ -247,7 +247,6 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
             "num_steps": 128,
             "epochs": 4,
             "learning_rate": 5e-4,
-            "ent_coef": 0.03,
             "vf_coef": 5.0,
         }
     else:
