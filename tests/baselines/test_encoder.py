@@ -99,7 +99,11 @@ def test_blocks_change_nothing() -> None:
     weights = np.random.default_rng(0).normal(size=(7, encoder.features)).astype(np.float32)
 
     def values_and_gradients(see: Any) -> Any:
-        return jax.jit(lambda encoder: jax.vjp(lambda encoder: see(encoder, obs), encoder)[1](weights))(encoder)
+        def both(encoder: KeypointEncoder) -> Any:
+            features, pull_back = jax.vjp(lambda encoder: see(encoder, obs), encoder)
+            return features, pull_back(weights)
+
+        return jax.jit(both)(encoder)
 
     here, elsewhere = values_and_gradients(see_in_blocks), values_and_gradients(see_at_once)
     for a, b in zip(jax.tree.leaves(here), jax.tree.leaves(elsewhere), strict=True):
