@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Images set it often. Without bytecode each of the many processes that tests start compiles a thousand modules: 3 seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help play demo test test-all lint docs site benchmark clean
 
 help:
