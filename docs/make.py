@@ -2,7 +2,8 @@
 
 It plays every game, with the expert and at random, and writes
 
-    docs/gallery/*.gif          an episode of each, seen by both twins; one of the example in docs/your-own-game.md, too
+    docs/gallery/*.gif          an episode of each, seen by both twins; one of the agent that comes with the package, and one
+                                of the example in docs/your-own-game.md, too
     docs/games/*.md, *.svg      a page per game and an index, from the docstrings of the games and the returns that
                                 `python benchmarks/references.py measure` has measured
     docs/memory.md              what memory is worth in each game
@@ -13,6 +14,7 @@ It plays every game, with the expert and at random, and writes
 import argparse
 import ast
 import inspect
+import json
 import pathlib
 import re
 import textwrap
@@ -25,6 +27,7 @@ import numpy as np
 
 from docs import scale
 from popgym_arcade import environments, experts, files, pictures, scores, terminal
+from popgym_arcade.baselines import agents
 from popgym_arcade.environment import LEVELS, Environment
 from popgym_arcade.graphics import font, palette, shapes
 
@@ -69,11 +72,19 @@ def _play(game: Game, progress: terminal.Progress) -> None:
     for player in PLAYERS:
         progress(f"{game.__name__}, {player}: filming")
         _write(GALLERY / f"{slug(game)}-{player}.gif", film(game(obs_size=_OBS_SIZE), player))
+    if name := agent(game):
+        progress(f"{game.__name__}, {name}: filming")
+        _write(GALLERY / f"{slug(game)}-agent.gif", agent_film(name))
 
 
 def _write(path: pathlib.Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
         files.write_whole(path, content)
+
+
+def agent(game: Game) -> str | None:
+    """The name of the agent that comes with the package and plays the easiest level of a game, if there is one."""
+    return agents.names().get(game.__name__ + LEVELS[0])
 
 
 def slug(game: Game) -> str:
@@ -86,7 +97,23 @@ def slug(game: Game) -> str:
 
 def film(env: Environment[Any, Any], player: str) -> bytes:
     """Film an episode as both twins see it: a GIF."""
-    frames = episode_frames(env, player)
+    return _gif(episode_frames(env, player), env)
+
+
+def agent_film(name: str) -> bytes:
+    """Film an episode of median length of an agent that comes with the package: a GIF."""
+    from popgym_arcade.baselines import evaluate, greedy, load
+    from popgym_arcade.baselines.training import results
+
+    model, config = load(name)
+    env, params = config.make_env()
+    key = jax.random.key(1)
+    lengths = np.asarray(jax.jit(lambda key: evaluate(model, env, params, greedy, key, _CANDIDATES).length)(key))
+    pairs = results.twin_frames(model, config, key, int(_median(lengths)), size=_OBS_SIZE)
+    return _gif(_captioned(*map(np.stack, zip(*_ends(pairs), strict=True))), env)
+
+
+def _gif(frames: list[np.ndarray], env: Environment[Any, Any]) -> bytes:
     # Short episodes at the pace at which a person plays, long ones faster. A GIF counts hundredths of a second.
     pace = 1_000 / (env.steps_per_second or 3)
     milliseconds = int(min(max(9_000 / len(frames), 60), pace)) // 10 * 10
@@ -99,7 +126,7 @@ def episode_frames(env: Environment[Any, Any], player: str) -> list[np.ndarray]:
     policy = PLAYERS[player](env)
     keys = jax.random.split(jax.random.key(1), _CANDIDATES)
     lengths = np.asarray(jax.jit(jax.vmap(lambda key: experts.play(env, policy, key).length))(keys))
-    median = np.argsort(lengths, kind="stable")[_CANDIDATES // 2]
+    median = _median(lengths)
 
     # The keys of `experts.play`, so that it is the episode of that length.
     key_start, key_play = jax.random.split(keys[median])
@@ -113,12 +140,21 @@ def episode_frames(env: Environment[Any, Any], player: str) -> list[np.ndarray]:
     states = [env.reset(key_start)[1]]
     for _ in range(lengths[median]):
         states.append(turn(states[-1]))
-    if len(states) > 2 * _HALF:
-        states = states[:_HALF] + states[-_HALF:]
-    shown = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    views = {"MDP": env, "POMDP": env.twin}
-    drawn = [_under(name, np.asarray(jax.jit(jax.vmap(view.get_obs))(shown))) for name, view in views.items()]
-    return [pictures.side_by_side(mdp, pomdp) for mdp, pomdp in zip(*drawn, strict=True)]
+    shown = jax.tree.map(lambda *leaves: jnp.stack(leaves), *_ends(states))
+    return _captioned(*(np.asarray(jax.jit(jax.vmap(view.get_obs))(shown)) for view in (env, env.twin)))
+
+
+def _median(lengths: np.ndarray) -> np.intp:
+    return np.argsort(lengths, kind="stable")[len(lengths) // 2]
+
+
+def _ends(steps: list[Any]) -> list[Any]:
+    return steps if len(steps) <= 2 * _HALF else steps[:_HALF] + steps[-_HALF:]
+
+
+def _captioned(mdp: np.ndarray, pomdp: np.ndarray) -> list[np.ndarray]:
+    views = zip(_under("MDP", mdp), _under("POMDP", pomdp), strict=True)
+    return [pictures.side_by_side(*pair) for pair in views]
 
 
 def _under(caption: str, frames: np.ndarray) -> list[np.ndarray]:
@@ -171,7 +207,11 @@ def _page(game: Game) -> str:
     summary, told = sections(game)
     rules = {label: text for label, text in told.items() if label not in _NOT_RULES}
     pace = game.steps_per_second
-    films = [f"![{game.__name__}, {player}](../gallery/{slug(game)}-{player}.gif)" for player in PLAYERS]
+    titles = {"expert": "The expert", "random": "A random player"}
+    name = agent(game)
+    if name:
+        titles["agent"] = "A trained agent in the POMDP"
+    films = [f"![{game.__name__}, {player}](../gallery/{slug(game)}-{player}.gif)" for player in titles]
     state = type(jax.eval_shape(env.reset, jax.random.key(0))[1])
     parts = [
         _MADE,
@@ -180,9 +220,10 @@ def _page(game: Game) -> str:
         f"{game.version}.",
         f'<div><arcade-game game="{game.__name__}">On the site this game is played in the page.</arcade-game></div>',
         "[In a browser](../play.md) explains the controls.",
-        _table(["The expert", "A random player"], [films]),
+        _table(list(titles.values()), [films]),
         f"One episode of `{env.name}` each, in both views: the one of median length among {_CANDIDATES}. Of one longer than "
         f"{2 * _HALF} frames there are the first {_HALF} and the last {_HALF}.",
+        *(_about(name) if name else []),
         "## Rules",
         _definitions(rules),
         f"A person plays it at {pace:g} steps per second." if pace else "The game waits for its player.",
@@ -210,6 +251,27 @@ def _page(game: Game) -> str:
         f"Code: [`{slug(game)}.py`]({_SOURCE}/src/popgym_arcade/environments/{slug(game)}.py).",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def command(config: dict[str, Any]) -> str:
+    """Return the command that trains an agent that comes with the package."""
+    own = {"--env-id": "env_id", "--view": "view", "--memory": "memory", "--seed": "seed"}
+    options = " ".join(f"{option} {config[name]}" for option, name in own.items())
+    return f"popgym-arcade train {config['algorithm']} --preset cpu {options}"
+
+
+def _about(name: str) -> list[str]:
+    """Tell of an agent what it reaches, and the command that makes it."""
+    evaluation = json.loads((agents.FOLDER / name / "evaluation.json").read_bytes())
+    config, (result,) = evaluation["config"], evaluation["results"]
+    kind = f"{config['algorithm'].upper()} with {config['memory']}"
+    low, high = (float(scores.memory_score(config["env_id"], end, partial_obs=True)) for end in result["interval"])
+    return [
+        f"The agent `{name}` comes with the package: {kind}, {config['total_timesteps'] / 1e6:g} million steps. "
+        f"Its return is {_number(result['mean'])} in {result['episodes']} episodes, its [memory score](../memory.md) "
+        f"{_number(result['memory_score'], 2)} ({_number(low, 2)} to {_number(high, 2)}). This makes it:",
+        f"```sh\n{command(config)}\n```",
+    ]
 
 
 def _index() -> str:

@@ -26,6 +26,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Each snippet of the README runs alone, see test_readme.py.
 WITH_CODE = [path for path in TEXTS[1:] if "```python\n" in path.read_text()]
 GIFS = [make.GALLERY / f"{make.slug(game)}-{player}.gif" for game in environments.GAMES for player in make.PLAYERS]
+GIFS += [make.GALLERY / f"{make.slug(game)}-agent.gif" for game in environments.GAMES if make.agent(game)]
 GIFS.append(make.GALLERY / "your-own-game.gif")
 
 

@@ -71,7 +71,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: pathlib.Path, comp
     rng = random.Random(0)
     often = ["--checkpoint-minutes", "0.0005"]
     words = [*new_words(folder, **settings), *often]
-    for lines, how in ((10, signal.SIGKILL), (40, signal.SIGHUP), (70, signal.SIGTERM), (100, signal.SIGKILL)):
+    for lines, how in ((10, signal.SIGKILL), (60, signal.SIGTERM)):
         process = begin(compiled, *words)
         wait_for_lines(folder / "metrics.jsonl", lines, process)
         time.sleep(rng.uniform(0, 0.2))
@@ -155,7 +155,7 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on_elsewhere(
     lost: int, how: signal.Signals, tmp_path: pathlib.Path, compiled: pathlib.Path
 ) -> None:
     folder = tmp_path / "run"
-    words = new_words(folder, num_envs=8, total_timesteps=128 * 300)
+    words = new_words(folder, num_envs=8, total_timesteps=128 * 150)
     both = begin_two(compiled, [*words, "--checkpoint-minutes", "0.001"])
     wait_for_lines(folder / "metrics.jsonl", 5, both[0])
     both[lost].send_signal(how)
@@ -168,7 +168,7 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on_elsewhere(
     assert [each for each in out.splitlines() if "popgym-arcade" in each] == [line]
     assert not re.search(r"Traceback|\*\*\*|^[EFW]\d{4} ", out, re.MULTILINE), out
     end(begin(compiled, "--resume", str(folder), devices=1))
-    assert [line["steps"] for line in told(folder)] == [128 * number for number in range(1, 301)]
+    assert [line["steps"] for line in told(folder)] == [128 * number for number in range(1, 151)]
 
 
 def test_an_error_of_one_process_ends_the_others(tmp_path: pathlib.Path, compiled: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,26 @@ def test_runs_that_differ_in_seeds_are_one_entry(tmp_path: pathlib.Path, capsys:
     assert content["config"]["seed"] == 0 and content["config"]["num_seeds"] == 3
     assert [result.mean for result in reading.read_results([path])[0]] == pytest.approx([0, 0.1, 0.2])
     assert cli.main(["check-result", str(path)]) == 0
+
+    # Seeds that are trained later join them.
+    runs = tmp_path / "runs"
+    write(3, "run-3")
+    assert cli.main(["export-result", str(runs / "run-3"), *out]) == 0
+    content = json.loads(path.read_text())
+    assert content["config"]["num_seeds"] == 4 and content["train_seconds"] == 8
+    assert cli.main(["check-result", str(path)]) == 0
+    for name, seed, settings, complaint in (
+        ("run-3", 3, {}, "it has the seeds 0, 1, 2, 3, some of 3: export all of them together"),
+        ("later", 5, {}, "its seeds 0, 1, 2, 3 do not go on to 5"),
+        ("wider", 4, {"memory_size": 7}, "it has other settings"),
+    ):
+        if name != "run-3":
+            write(seed, name, **settings)
+        assert cli.main(["export-result", str(runs / name), *out]) == 1
+        assert complaint in capsys.readouterr().err
+        shutil.rmtree(runs / name)
+    assert json.loads(path.read_text()) == content
+
     write(2, "again")
     assert cli.main(["export-result", str(tmp_path / "runs"), *out]) == 1
     assert "the seeds are 0, 1, 2, 2, one of them is there twice" in capsys.readouterr().err

@@ -30,7 +30,9 @@ class PPO(Algorithm[Learner]):
     vf_coef: float = 0.5
     """The weight of the value's squared error in the loss."""
     ent_coef: float = 0.01
-    """The weight of the entropy bonus in the loss."""
+    """The weight of the entropy bonus in the loss, at the start."""
+    last_ent_coef: float | None = None
+    """Reached linearly at the end of the run; by default the weight stays."""
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
@@ -38,6 +40,11 @@ class PPO(Algorithm[Learner]):
         check_fractions(self, "gae_lambda")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+
+    def ent_coef_at(self, steps: Int32[Array, ""] | int) -> Float32[Array, ""]:
+        """Return the weight of the entropy bonus after so many steps, float32[]."""
+        last = self.ent_coef if self.last_ent_coef is None else self.last_ent_coef
+        return jnp.asarray(optax.linear_schedule(self.ent_coef, last, max(1, round(self.total_timesteps)))(steps))
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam with clipped gradients and a learning rate that falls linearly."""
@@ -76,6 +83,8 @@ class PPO(Algorithm[Learner]):
         advantages = returns - rollout.value
 
         # Gradient steps: the clipped surrogate objective, the value's error and the entropy bonus.
+        ent_coef = self.ent_coef_at(learner.updates * self.steps_per_update)
+
         def loss_fn(params: Any, indices: Int32[Array, "B"]) -> tuple[Float32[Array, ""], Metrics]:
             memory, (batch, target, advantage) = take(indices, learner.actors.memory, (rollout, returns, advantages))
             logits, value = unroll(task.network(params), memory, batch)
@@ -93,7 +102,7 @@ class PPO(Algorithm[Learner]):
             policy_loss = -jnp.average(jnp.minimum(ratio * advantage, clipped * advantage), weights=mask)
             value_loss = 0.5 * jnp.average(jnp.square(value - target), weights=mask)
             entropy = -jnp.average(jnp.sum(jnp.exp(log_probs) * log_probs, -1), weights=mask)
-            loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy
+            loss = policy_loss + self.vf_coef * value_loss - ent_coef * entropy
             return loss, {"loss": loss, "policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
 
         minibatches = shuffled(self, task, network, learner.updates)

@@ -301,6 +301,11 @@ def _export(options: argparse.Namespace) -> int:
         made[name] = content
     for name, content in made.items():
         path = options.out / f"{name}.json"
+        if path.exists():
+            try:
+                content = entry.joined(files.read_json(path), content)
+            except ValueError as error:
+                raise ValueError(f"{path} is there already: {error}") from None
         files.write_whole(path, json.dumps(content, separators=(",", ":")).encode() + b"\n")
         print(f"wrote {path}")
     return 0

@@ -112,7 +112,7 @@ def merged(contents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for content in contents:
-        shared = {name: value for name, value in content["config"].items() if name not in ("seed", "num_seeds")}
+        shared = {name: value for name, value in _settings(content).items() if name not in ("seed", "num_seeds")}
         groups.setdefault(json.dumps(shared, sort_keys=True), []).append(content)
     found = []
     for group in groups.values():
@@ -130,6 +130,39 @@ def merged(contents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 whole[name] = sum(content[name] for content in group)
         found.append(whole | {"seeds": seeds})
     return found
+
+
+def _settings(content: dict[str, Any]) -> dict[str, Any]:
+    """Return all settings of an entry's config: those, too, that are younger than its runs."""
+    from popgym_arcade.baselines.training import config as configs
+
+    try:
+        return configs.from_dict(content["config"]).to_dict()
+    except ValueError:
+        return content["config"]  # of an algorithm of one's own
+
+
+def joined(old: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Add an entry to that of the same name: seeds that were trained at other times, with the same settings.
+
+    Returns:
+        the whole; `content` alone, if it has all seeds of the old one.
+
+    Raises:
+        ValueError: if settings or some seeds stand against it.
+    """
+    if complaints := check_form(old):
+        raise ValueError(f"it is no entry: {complaints[0]}")
+    before, now = ([seed["seed"] for seed in each["seeds"]] for each in (old, content))
+    if set(before) <= set(now):
+        return content
+    if set(before) & set(now):
+        raise ValueError(f"it has the seeds {_spell(before)}, some of {_spell(now)}: export all of them together, or others")
+    try:
+        [whole] = merged([old, content])
+    except (KeyError, ValueError):
+        raise ValueError(f"it has other settings, or its seeds {_spell(before)} do not go on to {_spell(now)}") from None
+    return whole
 
 
 def name_of(content: dict[str, Any]) -> str:

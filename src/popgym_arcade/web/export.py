@@ -22,13 +22,13 @@ import numpy as np
 
 import popgym_arcade
 from popgym_arcade import files, registration, scores
+from popgym_arcade.baselines import agents
 from popgym_arcade.environment import VIEWS, Environment
 from popgym_arcade.players import reference
 from popgym_arcade.web.emitter import Module
 from popgym_arcade.web.values import UnsupportedError
 
 PAGE = pathlib.Path(__file__).parent / "page"
-AGENTS = pathlib.Path(__file__).parents[1] / "baselines" / "agents"
 _RUNTIME = "../page/runtime.js"
 _KEY = np.zeros(2, np.uint32)
 _STEP = """
@@ -129,11 +129,6 @@ def agent(name: str) -> Module:
     return module
 
 
-def agents() -> dict[str, str]:
-    """Return the names of the agents that come with the package, by the games that they play."""
-    return {json.loads(path.read_bytes())["env_id"]: path.parent.name for path in sorted(AGENTS.glob("*/config.json"))}
-
-
 def write(env_ids: Sequence[str], out: pathlib.Path, obs_size: int = 128) -> Iterator[str]:
     """Write the pages of some games; yields what is being written.
 
@@ -141,7 +136,7 @@ def write(env_ids: Sequence[str], out: pathlib.Path, obs_size: int = 128) -> Ite
         OSError: if a file cannot be written.
         UnsupportedError: if a game does something that cannot be written in JavaScript.
     """
-    with_agents = importlib.util.find_spec("equinox") is not None
+    known = agents.names() if importlib.util.find_spec("equinox") else {}
     games: dict[str, dict[str, Any]] = {}
     for env_id in env_ids:
         yield env_id
@@ -151,8 +146,8 @@ def write(env_ids: Sequence[str], out: pathlib.Path, obs_size: int = 128) -> Ite
         module, told["players"] = players(env)
         if told["players"]:
             _put(out / "players" / f"{env_id}.js", module.source(f"Players of {env_id}, by popgym-arcade export-web."))
-        if with_agents and env_id in agents():
-            told["agent"] = agents()[env_id]
+        if env_id in known:
+            told["agent"] = known[env_id]
             source = agent(told["agent"]).source(f"{told['agent']}, by popgym-arcade export-web.")
             _put(out / "agents" / f"{told['agent']}.js", source)
         entry = {"game": _game_of(env_id), "page": type(env).__module__.rpartition(".")[2], "goal": env.goal, "levels": []}

@@ -99,6 +99,11 @@ class Config(Generic[A]):
         return range(self.seed, self.seed + self.num_seeds)
 
     @property
+    def without_seeds(self) -> "Config[A]":
+        """The same config for whatever seeds: its programs are theirs."""
+        return dataclasses.replace(self, seed=0, num_seeds=1)
+
+    @property
     def title(self) -> str:
         """The title of the run, for people."""
         title = f"{self.env_id} {view_name(self.partial_obs)}, {self.algorithm_name.upper()}, memory {self.memory}"
@@ -129,12 +134,12 @@ class Config(Generic[A]):
         Raises:
             ValueError: if there is no such memory or encoder, or a size does not fit.
         """
-        return _network_maker(self)(np.uint32(seed))
+        return _network_maker(self.without_seeds)(np.uint32(seed))
 
     def network_shapes(self) -> MemoryNetwork:
         """Return the network with shapes in place of its weights, which take a while to draw; see `make_network`."""
         # Of the same program, so that the function is traced once.
-        return jax.eval_shape(_network_maker(self), np.uint32(0))
+        return jax.eval_shape(_network_maker(self.without_seeds), np.uint32(0))
 
     def _make_network(self, seed: UInt32[Array, ""]) -> MemoryNetwork:
         key = jax.random.fold_in(jax.random.key(seed), 0)
@@ -208,7 +213,7 @@ def preset(name: str, algorithm: str, env_id: str, memory: str) -> dict[str, Any
     Args:
         name: "paper", the settings of the paper's code (arXiv 2503.01450), or "cpu", which learns in minutes on two cores.
         algorithm: one of ALGORITHMS.
-        env_id: the environment; the paper trains some for longer.
+        env_id: the environment; the paper trains some for longer, and BattleShip explores more in PPO's `cpu`.
         memory: the memory; the paper's attention looks back further.
     """
     return PRESETS[name](algorithm, env_id, memory)
@@ -249,6 +254,9 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
             "learning_rate": 5e-4,
             "vf_coef": 5.0,
         }
+        if env_id.startswith("BattleShip"):
+            # Shooting without looking costs: with a small bonus agents stop shooting before they have learned to look.
+            settings |= {"ent_coef": 0.1, "last_ent_coef": 0.01}
     else:
         settings |= {"last_learning_rate": 1e-4, "gamma": 0.9}
     if algorithm == "pqn":

@@ -47,6 +47,12 @@ class Layout:
         self.shard = Shard(_AXIS, self.count) if self.count > 1 else Shard()
         self.is_first = jax.process_index() == 0
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.mesh == other.mesh
+
+    def __hash__(self) -> int:
+        return hash(self.mesh)
+
     def init(self, function: Callable[..., L], learner: type[L]) -> Callable[..., L]:
         """Compile (params, keys) -> learner."""
         if self.count > 1:

@@ -1,10 +1,11 @@
 """The results of a run: returns of greedy agents, a learning curve, a film."""
 
+import dataclasses
+import functools
 import io
 import math
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, PRNGKeyArray, UInt8
@@ -14,7 +15,7 @@ from popgym_arcade.baselines.collect import Actors, start_episodes, step_agents
 from popgym_arcade.baselines.evaluation import evaluate, greedy
 from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.training.config import Config
-from popgym_arcade.environment import view_name
+from popgym_arcade.environment import Environment, view_name
 from popgym_arcade.experts import Episode
 
 _BATCH = 64  # episodes played at once: few enough frames for any memory
@@ -35,18 +36,20 @@ def returns(
     Returns:
         what became of the episodes; every leaf a NumPy array [episodes].
     """
-    env, params = config.make_env(partial_obs)
-    rest = eqx.filter(next(iter(models.values())), eqx.is_array, inverse=True)
+    env, _ = config.make_env(partial_obs)
     count = min(_BATCH, episodes)
-    play = jax.jit(lambda weights, key: evaluate(eqx.combine(weights, rest), env, params, greedy, key, count))
 
     def all_of(model: MemoryNetwork) -> Episode:
-        weights = eqx.filter(model, eqx.is_array)
         keys = [jax.random.fold_in(jax.random.key(seed), number) for number in range(math.ceil(episodes / count))]
-        batches = [jax.device_get(play(weights, key)) for key in keys]
+        batches = [jax.device_get(_play(model, env, key, count)) for key in keys]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:episodes], *batches)
 
     return {number: all_of(model) for number, model in models.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(1, 3))
+def _play(model: MemoryNetwork, env: Environment[Any, Any], key: PRNGKeyArray, episodes: int) -> Episode:
+    return evaluate(model, env, env.default_params, greedy, key, episodes)
 
 
 def summary(played: Episode) -> dict[str, Any]:
@@ -134,30 +137,61 @@ def curve(lines: list[dict[str, Any]], title: str) -> bytes:
 
 def film(model: MemoryNetwork, config: Config[Any], seed: int, limit: int = 500) -> bytes:
     """Film an episode of the greedy agent, the twins side by side, as MP4; at most `limit` steps of it."""
-    env, params = config.make_env()
-    weights, rest = eqx.partition(model, eqx.is_array)
+    env, _ = config.make_env()
+    pairs = twin_frames(model, config, jax.random.key(seed), 1, limit)
+    return pictures.mp4([pictures.side_by_side(*pair) for pair in pairs], type(env).steps_per_second or 5)
 
-    @jax.jit
-    def both(state: Any) -> tuple[UInt8[Array, "S S 3"], UInt8[Array, "S S 3"]]:
-        frame, other = env.get_obs(state), env.twin.get_obs(state)
-        return (other, frame) if env.partial_obs else (frame, other)
 
-    @jax.jit
-    def step(weights: Any, actors: Actors, key: PRNGKeyArray) -> tuple[Actors, Any, Bool[Array, ""]]:
-        after, step = step_agents(eqx.combine(weights, rest), env, params, greedy, actors, key[None])
-        return after, jax.tree.map(lambda leaf: leaf[0], step.info["final_state"]), after.start[0]
+def twin_frames(
+    model: MemoryNetwork,
+    config: Config[Any],
+    key: PRNGKeyArray,
+    number: int,
+    limit: int | None = None,
+    size: int | None = None,
+) -> list[tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S 3"]]]:
+    """Draw an episode of the greedy agent as both twins see it.
 
-    key_start, key_steps = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
-    start = jax.jit(lambda weights, keys: start_episodes(eqx.combine(weights, rest), env, params, keys))
-    actors = start(weights, key_start[None])
+    Args:
+        model: the agent.
+        config: its config, which names the game.
+        key: one JAX random key.
+        number: which of the episodes that `evaluate` plays with this key.
+        limit: the most steps; by default it is played to its end.
+        size: of what is drawn, in pixels; by default that of the frames that the agent sees.
+
+    Returns:
+        (MDP, POMDP) of each state, uint8[S, S, 3] both.
+    """
+    env, _ = config.make_env()
+    drawn = dataclasses.replace(env, obs_size=size or env.obs_size)
+    key_start, key_steps = jax.random.split(jax.random.fold_in(key, number))
+    actors = _start(model, env, key_start)
     state, done = jax.tree.map(lambda leaf: leaf[0], actors.env_state), False
-    frames = []
-    for number in range(limit):
-        frames.append(pictures.side_by_side(*map(np.asarray, both(state))))
-        if done:
-            break
-        actors, state, done = step(weights, actors, jax.random.fold_in(key_steps, number))
-    return pictures.mp4(frames, type(env).steps_per_second or 5)
+    frames = [jax.device_get(_draw(drawn, state))]
+    while not done and (limit is None or len(frames) < limit):
+        actors, state, done = _step(model, env, actors, jax.random.fold_in(key_steps, len(frames) - 1))
+        frames.append(jax.device_get(_draw(drawn, state)))
+    return frames
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _start(model: MemoryNetwork, env: Environment[Any, Any], key: PRNGKeyArray) -> Actors:
+    return start_episodes(model, env, env.default_params, key[None])
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _step(
+    model: MemoryNetwork, env: Environment[Any, Any], actors: Actors, key: PRNGKeyArray
+) -> tuple[Actors, Any, Bool[Array, ""]]:
+    after, step = step_agents(model, env, env.default_params, greedy, actors, key[None])
+    return after, jax.tree.map(lambda leaf: leaf[0], step.info["final_state"]), after.start[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(env: Environment[Any, Any], state: Any) -> tuple[UInt8[Array, "S S 3"], UInt8[Array, "S S 3"]]:
+    frame, other = env.get_obs(state), env.twin.get_obs(state)
+    return (other, frame) if env.partial_obs else (frame, other)
 
 
 def summaries(played: dict[int, Episode], env_id: str, partial_obs: bool) -> list[dict[str, Any]]:

@@ -26,13 +26,13 @@ import jax
 import numpy as np
 
 from popgym_arcade import files
+from popgym_arcade.baselines import agents
 from popgym_arcade.baselines.checkpoint import CheckpointError
 from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.environment import view_name
 
-AGENTS = pathlib.Path(__file__).parent.parent / "agents"
 CONFIG, METRICS, EVALUATION, CURVE, FILM = "config.json", "metrics.jsonl", "evaluation.json", "curve.png", "agent.mp4"
 CHECKPOINTS, TENSORBOARD, LOCK = "checkpoints", "tensorboard", ".lock"
 # How equinox writes where a leaf is: (GetAttrKey(name='encoder'), SequenceKey(idx=1)).
@@ -58,10 +58,10 @@ def find(run: str | pathlib.Path) -> pathlib.Path:
         FileNotFoundError: if there is none.
     """
     folder = pathlib.Path(run)
-    for candidate in (folder, AGENTS / folder):
+    for candidate in (folder, agents.FOLDER / folder):
         if (candidate / CONFIG).is_file():
             return candidate
-    known = ", ".join(sorted(path.parent.name for path in AGENTS.glob(f"*/{CONFIG}")))
+    known = ", ".join(sorted(agents.names().values()))
     raise FileNotFoundError(f"{folder} is no run: it has no {CONFIG}; agents that come with the package: {known}")
 
 

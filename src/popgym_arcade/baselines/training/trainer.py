@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import functools
 import importlib.metadata
 import json
 import math
@@ -10,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -30,6 +31,7 @@ from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training import logs, results, run
 from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.baselines.training.devices import Layout, byte_count, check_room
+from popgym_arcade.environment import Environment
 
 _PACKAGES = ("jax", "equinox", "optax", "memax", "numpy")
 _MOST_LAYERS = 1000
@@ -166,7 +168,7 @@ class _Training:
         self.updates, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
         self.algorithm = config.algorithm
         self.total = math.ceil(self.algorithm.total_timesteps / self.algorithm.steps_per_update)
-        self.env, self.params = config.make_env()
+        self.env, _ = config.make_env()
         # A CPU gains nothing from seeds that train side by side: they take turns.
         self.at_once = 1 if jax.default_backend() == "cpu" else config.num_seeds
         self.learners: list[Any] = []
@@ -176,27 +178,14 @@ class _Training:
     def _prepare(self) -> None:
         # Shapes alone: what does not fit is refused before it is made.
         self._check_layers()
-        shapes = self.config.network_shapes()
-        self.algorithm.check(shapes, self.layout.shard)
-        params, self.structure = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-
-        def task(key: PRNGKeyArray, shard: Shard) -> Task:
-            return Task(self.env, self.params, self.structure, key, shard)
-
-        def init(params: Any, key: PRNGKeyArray) -> Any:
-            return self.algorithm.init(params, task(key, self.layout.shard))
-
-        def update(learner: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
-            return self.algorithm.update(learner, task(key, self.layout.shard))
-
-        whole = jax.eval_shape(lambda params, key: self.algorithm.init(params, task(key, Shard())), params, _keys([0])[0])
+        self.algorithm.check(self.config.network_shapes(), self.layout.shard)
+        self.programs = _programs(self.config.without_seeds, self.env, self.layout, self.at_once)
+        whole = self.programs.learner
         every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.config.num_seeds, *leaf.shape), leaf.dtype), whole)
         if self.layout.is_first:
             files.check_folder(self.folder / run.CONFIG)
         check_room(every, self.folder, self.layout)
         self.like = [whole] * self.config.num_seeds
-        self._init = self.layout.init(self._over_seeds(init), type(whole))
-        self._update = self.layout.update(self._over_seeds(update), type(whole))
 
     def _check_layers(self) -> None:
         """See that the layers fit into memory, by the shapes of two: those of all would take as long as there are layers."""
@@ -209,22 +198,12 @@ class _Training:
         if self.config.layers > _MOST_LAYERS:
             raise ValueError(f"layers must be at most {_MOST_LAYERS}, as each is compiled, got {self.config.layers}")
 
-    def _over_seeds(self, function: Any) -> Any:
-        if self.at_once > 1:
-            return jax.vmap(function)
-
-        def one(*arguments: Any) -> Any:
-            # Not by vmap, which would turn every branch into both of its sides.
-            return jax.tree.map(lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], arguments)))
-
-        return one
-
     def begin(self) -> None:
         params = [eqx.filter(self.config.make_network(seed), eqx.is_inexact_array) for seed in self.config.seeds]
         for number, seeds in enumerate(self.groups):
             place = number * self.at_once
             together = jax.tree.map(lambda *leaves: np.stack(leaves), *params[place : place + len(seeds)])
-            self.learners.append(self._init(together, _keys(seeds)))
+            self.learners.append(self.programs.init(together, _keys(seeds)))
         self.save()
 
     def go_on(self) -> None:
@@ -312,7 +291,7 @@ class _Training:
                 begun, cpu_begun = time.monotonic(), time.process_time()
                 metrics = []
                 for number, learner in enumerate(self.learners):
-                    self.learners[number], told = self._update(learner, keys[number])
+                    self.learners[number], told = self.programs.update(learner, keys[number])
                     metrics.append(told)
                 every = [{name: float(value) for name, value in told.items()} for told in self._each_seed(metrics)]
                 elapsed = time.monotonic() - begun
@@ -353,7 +332,7 @@ class _Training:
                 )
 
     def _write_models(self, params: list[Any]) -> list[Any]:
-        models = [eqx.combine(jax.tree.map(jnp.asarray, each), self.structure) for each in params]
+        models = [eqx.combine(jax.tree.map(jnp.asarray, each), self.programs.structure) for each in params]
         (self.folder / run.EVALUATION).unlink(missing_ok=True)  # its checksums are of those before
         for seed, model in zip(self.config.seeds, models, strict=True):
             run.save_model(self.folder, self.config, seed, model)
@@ -389,6 +368,50 @@ class _Training:
                 f"{episodes} episodes"
             )
         print(f"wrote {folder}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Programs:
+    """What is compiled for a run."""
+
+    init: Callable[[Any, Any], Any]
+    """(parameters, keys) -> learner; with a first axis of seeds that train side by side."""
+    update: Callable[[Any, Any], tuple[Any, Metrics]]
+    """(learner, keys) -> (learner, metrics), the same way."""
+    structure: Any
+    """The network without its parameters."""
+    learner: Any
+    """The shapes and dtypes of a learner, of all environments."""
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(config: Config[Any], env: Environment[Any, Any], layout: Layout, at_once: int) -> _Programs:
+    """Return the programs of a config, whatever its seeds: runs of one process, one after the other, share them."""
+    algorithm = config.algorithm
+    params, structure = eqx.partition(config.network_shapes(), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+
+    def task(key: PRNGKeyArray, shard: Shard) -> Task:
+        return Task(env, env.default_params, structure, key, shard)
+
+    def init(params: Any, key: PRNGKeyArray) -> Any:
+        return algorithm.init(params, task(key, layout.shard))
+
+    def update(learner: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
+        return algorithm.update(learner, task(key, layout.shard))
+
+    def over_seeds(function: Any) -> Any:
+        if at_once > 1:
+            return jax.vmap(function)
+
+        def one(*arguments: Any) -> Any:
+            # Not by vmap, which would turn every branch into both of its sides.
+            return jax.tree.map(lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], arguments)))
+
+        return one
+
+    whole = jax.eval_shape(lambda params, key: algorithm.init(params, task(key, Shard())), params, _keys([0])[0])
+    kind = type(whole)
+    return _Programs(layout.init(over_seeds(init), kind), layout.update(over_seeds(update), kind), structure, whole)
 
 
 class _Recent:
