@@ -151,6 +151,14 @@ def test_schedules_count_environment_steps() -> None:
         assert np.mean(np.asarray(actions) != 4) == pytest.approx(0.8 * share, abs=0.03)
 
 
+def test_the_entropy_bonus_falls_if_it_is_told_to() -> None:
+    weights = [
+        PPO(total_timesteps=1000, ent_coef=0.1, last_ent_coef=0.02).ent_coef_at(steps) for steps in (0, 500, 1000, 2000)
+    ]
+    np.testing.assert_allclose(weights, [0.1, 0.06, 0.02, 0.02], rtol=1e-6)
+    np.testing.assert_allclose([PPO(ent_coef=0.1).ent_coef_at(steps) for steps in (0, 10**7)], 0.1, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("has_memory", "complaint"), [(True, "num_envs, as"), (False, "num_envs \\* num_steps")])
 def test_minibatches_of_one_size(has_memory: bool, complaint: str) -> None:
     algorithm = PQN(**{**SHARED, "num_envs": 6, "num_steps": 7})

@@ -119,9 +119,14 @@ def test_tensorboard(trained: pathlib.Path) -> None:
         assert b"gradient_norm" in events.read_bytes()
 
 
-def test_each_seed_is_an_agent_of_its_own(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_each_seed_is_an_agent_of_its_own(
+    trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = trainer.train(small(seed=1), dataclasses.replace(QUIET, run=tmp_path / "alone"))
     assert_same(weights(folder), weights(trained, 1))
+    monkeypatch.setattr(PQN, "update", fail_with(errno.EIO))  # it was traced for any seed
+    folder = trainer.train(small(seed=2), dataclasses.replace(QUIET, run=tmp_path / "another"))
+    assert any(np.any(one != other) for one, other in zip(weights(folder), weights(trained, 1), strict=True))
 
 
 def test_a_written_config_trains_the_same_agent(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
