@@ -117,7 +117,7 @@ def test_a_keypoint_follows_its_object() -> None:
     for i in range(16):
         squares[i, 4 * i : 4 * i + 4, 60 - 4 * i : 64 - 4 * i] = 255
     features = np.asarray(encoder(jnp.asarray(squares)))
-    height, place = features[:, 64:96], features[:, 96:].reshape(16, 32, 2)
+    height, place = features[:, -96:-64], features[:, -64:].reshape(16, 32, 2)
     best = place[:, height[0].argmax()]
     assert np.all(np.diff(best[:, 0]) > 0.2) and np.all(np.diff(best[:, 1]) < -0.2)
     np.testing.assert_allclose(height[:, height[0].argmax()], height[0].max(), rtol=1e-5)
@@ -166,7 +166,7 @@ def test_parameter_counts() -> None:
     }
     assert {count_parameters(encoder) for encoder in shapes.values()} == {505_472}
     assert count_parameters(jax.eval_shape(lambda key: PatchEncoder(64, key), jax.random.key(0))) == 407_088
-    assert count_parameters(jax.eval_shape(lambda key: KeypointEncoder(64, key), jax.random.key(0))) == 26_224
+    assert count_parameters(jax.eval_shape(lambda key: KeypointEncoder(64, key), jax.random.key(0))) == 83_648
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -140,7 +140,7 @@ class KeypointEncoder(Encoder):
     Levine et al. 2016 (arXiv 1504.00702) and Finn et al. 2016 (arXiv 1509.06113). Beside them `layout` features of the whole
     map, for what is more than objects: a linear map for each 4 x 4 patches and one of what comes of it, each with leaky
     ReLU. Weights start uniform as those of He et al. 2015 (arXiv 1502.01852), for no layer to fade, and biases at zero. At
-    64 px and the default sizes 26,224 parameters and 160 features.
+    64 px and the default sizes 83,648 parameters and 224 features.
 
     Args:
         obs_size: height and width of the frames in pixels, 64 to 512.
@@ -155,13 +155,13 @@ class KeypointEncoder(Encoder):
     obs_size: int = eqx.field(static=True)
     features: int = eqx.field(static=True)
 
-    def __init__(self, obs_size: int, key: PRNGKeyArray, *, width: int = 32, layout: int = 64) -> None:
+    def __init__(self, obs_size: int, key: PRNGKeyArray, *, width: int = 32, layout: int = 128) -> None:
         self.obs_size = checked_obs_size(obs_size)
         self.features = checks.integer("layout", layout, 1) + 3 * checks.integer("width", width, 1)
         keys = jax.random.split(key, 3)
         self.embed = _he_linear(_patch_size(obs_size, 16) ** 2 * 3, width, keys[0])
-        self.merge = _he_linear(16 * width, 16, keys[1])
-        self.project = _he_linear(16 * 16, layout, keys[2])
+        self.merge = _he_linear(16 * width, 32, keys[1])
+        self.project = _he_linear(16 * 32, layout, keys[2])
 
     def __call__(self, obs: Frames) -> Float32[Array, "T F"]:
         """Look at frames, each for itself; see `Encoder`."""
