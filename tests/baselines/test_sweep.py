@@ -56,6 +56,19 @@ def test_options_are_varied(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtur
     assert header[:5] == ["environment", "view", "memory", "layers", "memory-size"]
 
 
+def test_runs_of_several_seeds(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "mdp", "--folder", str(tmp_path), "--seeds", "3", "0"]
+    assert cli.main([*command, "--list", "--", "--num-seeds", "3"]) == 0
+    assert all("--num-seeds 3" in line for line in (tmp_path / "commands.txt").read_text().splitlines())
+    capsys.readouterr()
+    assert cli.main([*command, "--table", "--", "--num-seeds", "3"]) == 0
+    assert "0 of 6" in capsys.readouterr().out
+    assert cli.main([*command, "--list", "--", "--num-seeds", "4"]) == 1
+    assert "the seeds 3 0 must be --num-seeds, 4, apart" in capsys.readouterr().err
+    assert cli.main([*command, "--vary", "num-seeds", "1", "2", "--list"]) == 1
+    assert "--num-seeds cannot be varied" in capsys.readouterr().err
+
+
 def test_slurm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A stand-in for sbatch runs the last job of the array, as a node would: by what the script says alone."""
     folder = ["--folder", str(tmp_path / "a sweep")]

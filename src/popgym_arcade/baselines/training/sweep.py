@@ -26,7 +26,7 @@ from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.environment import view_name
 
 LIST, OUTPUT = "commands.txt", "output"
-_OWN = ("--env-id", "--view", "--memory", "--seed", "--num-seeds", "--run", "--resume", "--config")
+_OWN = ("--env-id", "--view", "--memory", "--seed", "--run", "--resume", "--config")
 """The options of `train` that a sweep gives itself."""
 
 
@@ -62,9 +62,11 @@ class Sweep:
     seeds: Sequence[int]
     folder: pathlib.Path
     rest: Sequence[str] = ()
-    """More options for every command."""
+    """More options for every command; with --num-seeds each trains so many seeds, from its own on."""
     varied: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     """Values of further options of `train`, by their names without dashes in front, such as {"layers": ["1", "2"]}."""
+    num_seeds: int = dataclasses.field(default=1, init=False)
+    """The seeds of each run."""
 
     def __post_init__(self) -> None:
         """Check names and options, before hours are spent."""
@@ -74,6 +76,8 @@ class Sweep:
         varied = {name.lstrip("-").replace("_", "-"): values for name, values in self.varied.items()}
         object.__setattr__(self, "varied", varied)
         said = [*_OWN]
+        if "num-seeds" in varied:
+            raise ValueError("--num-seeds cannot be varied: it is no setting of an agent")
         for option in (*(f"--{name}" for name in varied), *self.rest):
             name = option.partition("=")[0].replace("_", "-")
             if name in said:
@@ -82,12 +86,19 @@ class Sweep:
                 said.append(name)
         for folder, words in self.commands.items():
             asked = command.parse(words[2:]).agent
+            object.__setattr__(self, "num_seeds", asked.num_seeds)
             found = configs.read_config(folder / run.CONFIG) if (folder / run.CONFIG).is_file() else asked
             if changed := asked.differences(found.to_dict()):
                 raise ValueError(
                     f"{folder} was trained with another {', '.join(changed)}; give the options of this "
                     "sweep again, those after -- too, or choose another --folder"
                 )
+
+        if any(number - before < self.num_seeds for before, number in itertools.pairwise(sorted(self.seeds))):
+            spelled = " ".join(map(str, self.seeds))
+            raise ValueError(
+                f"the seeds {spelled} must be --num-seeds, {self.num_seeds}, apart: each run goes on from its own"
+            )
 
     @property
     def choices(self) -> list[Choice]:
@@ -185,7 +196,7 @@ class Sweep:
                     view_name(partial_obs),
                     choice.memory,
                     *(value for _, value in choice.settings),
-                    f"{len(means)} of {len(folders)}",
+                    f"{len(means)} of {len(folders) * self.num_seeds}",
                     f"{np.mean(means):.3f}" if means else "",
                     f"{error:.3f}" if len(means) > 1 else "",
                     scores.told(env_id, float(np.mean(means)), partial_obs=partial_obs) if means else "",
