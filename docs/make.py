@@ -7,6 +7,7 @@ It plays every game, with the expert and at random, and writes
     docs/games/*.md, *.svg      a page per game and an index, from the docstrings of the games and the returns that
                                 `python benchmarks/references.py measure` has measured
     docs/memory.md              what memory is worth in each game
+    docs/results.md             the table of the entries in results/
 
 `python -m docs.make --pages` writes all but the gallery, in a second. Tests compare the pages with the code.
 """
@@ -28,12 +29,13 @@ import numpy as np
 from docs import scale
 from popgym_arcade import environments, experts, files, pictures, scores, terminal
 from popgym_arcade.baselines import agents
-from popgym_arcade.environment import LEVELS, Environment
+from popgym_arcade.environment import LEVELS, Environment, view_name
 from popgym_arcade.graphics import font, palette, shapes
 
 DOCS = pathlib.Path(__file__).parent
 GALLERY, PAGES = DOCS / "gallery", DOCS / "games"
-MEMORY = DOCS / "memory.md"
+MEMORY, RESULTS = DOCS / "memory.md", DOCS / "results.md"
+ENTRIES = DOCS.parent / "results"
 OWN_GAME = DOCS / "your-own-game.md"
 PLAYERS = {"expert": experts.expert, "random": experts.random_player}
 Game = type[Environment[Any, Any]]
@@ -186,7 +188,8 @@ def pages() -> dict[pathlib.Path, str]:
         rows = [(level, scores.references(game.__name__ + level)) for level in game.difficulties]
         written[PAGES / f"{slug(game)}.svg"] = scale.lines(rows)
     easy = [(game.__name__, scores.references(game.__name__ + LEVELS[0])) for game in environments.GAMES]
-    return written | {PAGES / "README.md": _index(), PAGES / "all.svg": scale.lines(easy), MEMORY: _memory()}
+    written |= {PAGES / "README.md": _index(), PAGES / "all.svg": scale.lines(easy)}
+    return written | {MEMORY: _memory(), RESULTS: _filled(RESULTS, {"entries": _entries()})}
 
 
 _FRAMES = ("MDP frame", "POMDP frame")
@@ -321,6 +324,38 @@ def _memory() -> str:
         "lengths": _table(["", "how long", "what must be kept"], keeping),
     }
     return _filled(MEMORY, parts)
+
+
+def _entries() -> str:
+    """The table of the entries: what each has taken, and come to."""
+    from popgym_arcade.results import reading, statistics
+
+    found, _ = reading.read_results([ENTRIES])
+    groups = statistics.grouped(found, lambda result: f"{result.algorithm.upper()}, {result.memory}")
+    known = scores.known()
+    rows = []
+    for group in sorted(groups, key=lambda group: (group[1], known.index(group[0]))):
+        env_id, partial_obs, agent = group
+        seeds = groups[group]
+        entry = json.loads(seeds[0].path.read_bytes())
+        own, above = statistics.score(group, seeds), statistics.above_none(groups, group)
+        rows.append(
+            [
+                env_id,
+                view_name(partial_obs),
+                agent,
+                str(len(seeds)),
+                f"{entry['steps'] / 1e6:.1f} M",
+                f"{entry['train_cpu_seconds'] / len(seeds) / 60:.0f}",
+                _number(statistics.mean_of([seed.returns for seed in seeds])),
+                *(
+                    f"{_number(each.value, 2)} ({_number(each.low, 2)} to {_number(each.high, 2)})" if each else ""
+                    for each in (own, above)
+                ),
+            ]
+        )
+    header = ["game", "view", "agent", "seeds", "steps", "CPU minutes a seed", "return", "memory score", "above no memory"]
+    return _table(header, rows)
 
 
 def _filled(page: pathlib.Path, parts: dict[str, str]) -> str:
