@@ -127,6 +127,7 @@ def cases() -> dict[str, Case]:
     for function in (lax.sqrt, lax.rsqrt, lax.log, lax.log1p):
         add(f"{function.__name__} float32", function, abs(x) + np.float32(0.01), digits=1e-6)
     add("reduce_precision", lambda x: lax.reduce_precision(x, 8, 23), x)
+    add("stop_gradient", lambda x: lax.stop_gradient(x) + 1, x)
     add("clamp float32", lax.clamp, np.array(-1, np.float32), x, np.array(2.5, np.float32))
     for reduction in (jnp.max, jnp.min, jnp.argmax, jnp.argmin, lax.cummax, lax.cummin):
         add(f"{reduction.__name__} float32", functools.partial(reduction, axis=0), x.reshape(20, 4))

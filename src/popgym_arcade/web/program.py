@@ -12,7 +12,7 @@ from popgym_arcade.web.values import ARRAYS, UnsupportedError
 
 _INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
 _INLINED |= {"checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
-_SAME = {"optimization_barrier", "copy"}
+_SAME = {"optimization_barrier", "copy", "stop_gradient"}
 # What is done to either part of a complex number by itself.
 _PARTWISE = {"add", "sub", "neg", "select_n", "broadcast_in_dim", "slice", "squeeze", "transpose", "concatenate", "pad"}
 _PARTWISE |= {"reshape", "dynamic_slice"}
