@@ -8,6 +8,7 @@ It plays every game, with the expert and at random, and writes
                                 `python benchmarks/references.py measure` has measured
     docs/memory.md              what memory is worth in each game
     docs/results.md             the table of the entries in results/
+    README.md                   the agents that come with the package
 
 `python -m docs.make --pages` writes all but the gallery, in a second. Tests compare the pages with the code.
 """
@@ -35,7 +36,7 @@ from popgym_arcade.graphics import font, palette, shapes
 DOCS = pathlib.Path(__file__).parent
 GALLERY, PAGES = DOCS / "gallery", DOCS / "games"
 MEMORY, RESULTS = DOCS / "memory.md", DOCS / "results.md"
-ENTRIES = DOCS.parent / "results"
+README, ENTRIES = DOCS.parent / "README.md", DOCS.parent / "results"
 OWN_GAME = DOCS / "your-own-game.md"
 PLAYERS = {"expert": experts.expert, "random": experts.random_player}
 Game = type[Environment[Any, Any]]
@@ -189,7 +190,8 @@ def pages() -> dict[pathlib.Path, str]:
         written[PAGES / f"{slug(game)}.svg"] = scale.lines(rows)
     easy = [(game.__name__, scores.references(game.__name__ + LEVELS[0])) for game in environments.GAMES]
     written |= {PAGES / "README.md": _index(), PAGES / "all.svg": scale.lines(easy)}
-    return written | {MEMORY: _memory(), RESULTS: _filled(RESULTS, {"entries": _entries()})}
+    parts = {RESULTS: {"entries": _entries()}, README: {"agents": _agents()}}
+    return written | {MEMORY: _memory()} | {page: _filled(page, made) for page, made in parts.items()}
 
 
 _FRAMES = ("MDP frame", "POMDP frame")
@@ -265,16 +267,39 @@ def command(config: dict[str, Any]) -> str:
 
 def _about(name: str) -> list[str]:
     """Tell of an agent what it reaches, and the command that makes it."""
-    evaluation = json.loads((agents.FOLDER / name / "evaluation.json").read_bytes())
+    evaluation = _evaluation(name)
     config, (result,) = evaluation["config"], evaluation["results"]
-    kind = f"{config['algorithm'].upper()} with {config['memory']}"
     low, high = (float(scores.memory_score(config["env_id"], end, partial_obs=True)) for end in result["interval"])
     return [
-        f"The agent `{name}` comes with the package: {kind}, {config['total_timesteps'] / 1e6:g} million steps. "
+        f"The agent `{name}` comes with the package: {_kind(config)}, {config['total_timesteps'] / 1e6:g} million steps. "
         f"Its return is {_number(result['mean'])} in {result['episodes']} episodes, its [memory score](../memory.md) "
         f"{_number(result['memory_score'], 2)} ({_number(low, 2)} to {_number(high, 2)}). This makes it:",
         f"```sh\n{command(config)}\n```",
     ]
+
+
+def _evaluation(name: str) -> dict[str, Any]:
+    return json.loads((agents.FOLDER / name / "evaluation.json").read_bytes())
+
+
+def _kind(config: dict[str, Any]) -> str:
+    return f"{config['algorithm'].upper()} with {config['memory']}"
+
+
+def _agents() -> str:
+    """The table of the agents that come with the package, for the README."""
+    rows = []
+    for game in environments.GAMES:
+        if name := agent(game):
+            evaluation = _evaluation(name)
+            (result,) = evaluation["results"]
+            films = [
+                f"![{game.__name__}, {player}](docs/gallery/{slug(game)}-{player}.gif)" for player in ("expert", "agent")
+            ]
+            numbers = [_number(result["mean"], 2), f"**{_number(result['memory_score'], 2)}**"]
+            link = f"[{game.__name__}{LEVELS[0]}](docs/games/{slug(game)}.md)"
+            rows.append([link, *films, f"`{name}`, {_kind(evaluation['config'])}", *numbers])
+    return _table(["", "the expert", "the agent, who sees the POMDP", "agent", "return", "memory score"], rows)
 
 
 def _index() -> str:

@@ -32,7 +32,7 @@ GIFS.append(make.GALLERY / "your-own-game.gif")
 
 def test_pages_say_what_the_code_says() -> None:
     pages = make.pages()
-    assert set(pages) == {*make.PAGES.iterdir(), make.MEMORY, make.RESULTS}
+    assert set(pages) == {*make.PAGES.iterdir(), make.MEMORY, make.RESULTS, make.README}
     for path, text in pages.items():
         assert path.read_text() == text, f"{path.name} is stale: run `python -m docs.make --pages`"
 
