@@ -1,5 +1,6 @@
 """What holds for all tests: compiling is cheap and kept nowhere, shapes are checked, signals are default, one browser."""
 
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -17,6 +18,9 @@ _FLAGS = "--xla_backend_optimization_level=1"
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) >= (0, 7):
     _FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", _FLAGS)
+# Half of the time is Python's, which traces: with many objects that stay, and with places in the code that nobody reads.
+gc.set_threshold(100_000, 50, 100)
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # what tests compile is none of the user's
 
 _OPTIONS = (

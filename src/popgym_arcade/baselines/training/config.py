@@ -252,6 +252,7 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
             "num_steps": 128,
             "epochs": 4,
             "learning_rate": 5e-4,
+            "gamma": 0.997,
             "vf_coef": 5.0,
         }
         if env_id.startswith("BattleShip"):
