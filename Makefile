@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Images set it often. Without bytecode each of the many processes that tests start compiles a thousand modules: 3 seconds.
+# Many images forbid bytecode; then each of the many processes that tests start compiles a thousand modules, for 3 seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 # A file's tests share what they compile. Files come in their order: the longest are not the last.

@@ -357,6 +357,7 @@ def _entries() -> str:
 
     found, _ = reading.read_results([ENTRIES])
     groups = statistics.grouped(found, lambda result: f"{result.algorithm.upper()}, {result.memory}")
+    statistics.check_distinct(groups)
     known = scores.known()
     rows = []
     for group in sorted(groups, key=lambda group: (group[1], known.index(group[0]))):
@@ -371,7 +372,7 @@ def _entries() -> str:
                 agent,
                 str(len(seeds)),
                 f"{entry['steps'] / 1e6:.1f} M",
-                f"{entry['train_cpu_seconds'] / len(seeds) / 60:.0f}",
+                f"{entry['train_cpu_seconds'] / len(seeds) / 60:.0f}" if "train_cpu_seconds" in entry else "",
                 _number(statistics.mean_of([seed.returns for seed in seeds])),
                 *(
                     f"{_number(each.value, 2)} ({_number(each.low, 2)} to {_number(each.high, 2)})" if each else ""

@@ -14,7 +14,7 @@ AGENTS = sorted(agents.names().values())
 
 
 def test_there_is_one() -> None:
-    assert "skittles-lru" in AGENTS
+    assert "skittles-lru" in AGENTS and len(AGENTS) == len([*agents.FOLDER.glob("*/config.json")])  # one for each game
     with pytest.raises(FileNotFoundError, match="skittles-lru"):
         baselines.load("skittles-lur")
 

@@ -156,6 +156,8 @@ def test_the_entropy_bonus_falls_if_it_is_told_to() -> None:
         PPO(total_timesteps=1000, ent_coef=0.1, last_ent_coef=0.02).ent_coef_at(steps) for steps in (0, 500, 1000, 2000)
     ]
     np.testing.assert_allclose(weights, [0.1, 0.06, 0.02, 0.02], rtol=1e-6)
+    with pytest.raises(ValueError, match="must not be negative"):
+        PPO(last_ent_coef=-0.1)
     np.testing.assert_allclose([PPO(ent_coef=0.1).ent_coef_at(steps) for steps in (0, 10**7)], 0.1, rtol=1e-6)
 
 

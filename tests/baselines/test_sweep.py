@@ -65,6 +65,8 @@ def test_runs_of_several_seeds(tmp_path: pathlib.Path, capsys: pytest.CaptureFix
     assert "0 of 6" in capsys.readouterr().out
     assert cli.main([*command, "--list", "--", "--num-seeds", "4"]) == 1
     assert "the seeds 3 0 must be --num-seeds, 4, apart" in capsys.readouterr().err
+    assert cli.main([*command, "0", "--list"]) == 1
+    assert "one of the seeds 3 0 0 is there twice" in capsys.readouterr().err
     assert cli.main([*command, "--vary", "num-seeds", "1", "2", "--list"]) == 1
     assert "--num-seeds cannot be varied" in capsys.readouterr().err
 

@@ -140,28 +140,34 @@ def test_runs_that_differ_in_seeds_are_one_entry(tmp_path: pathlib.Path, capsys:
     assert [result.mean for result in reading.read_results([path])[0]] == pytest.approx([0, 0.1, 0.2])
     assert cli.main(["check-result", str(path)]) == 0
 
-    # Seeds that are trained later join them.
+    # Seeds that are trained later join them, and nothing that is there is lost.
     runs = tmp_path / "runs"
     write(3, "run-3")
-    assert cli.main(["export-result", str(runs / "run-3"), *out]) == 0
+    for _ in range(2):
+        assert cli.main(["export-result", str(runs / "run-3"), *out]) == 0
     content = json.loads(path.read_text())
     assert content["config"]["num_seeds"] == 4 and content["train_seconds"] == 8
     assert cli.main(["check-result", str(path)]) == 0
-    for name, seed, settings, complaint in (
-        ("run-3", 3, {}, "it has the seeds 0, 1, 2, 3, some of 3: export all of them together"),
-        ("later", 5, {}, "its seeds 0, 1, 2, 3 do not go on to 5"),
-        ("wider", 4, {"memory_size": 7}, "it has other settings"),
+    capsys.readouterr()
+    for seed, settings, complaint in (
+        (5, {}, "it has the seeds 0, 1, 2, 3, to which 5 are not the next"),
+        (4, {"memory_size": 7}, "it was made with another memory_size"),
+        (4, {"env_version": 0}, "it was made with another env_version"),
+        (3, {"total_timesteps": 7e5}, "it was made with another total_timesteps"),
     ):
-        if name != "run-3":
-            write(seed, name, **settings)
-        assert cli.main(["export-result", str(runs / name), *out]) == 1
+        write(seed, "other", **settings)
+        assert cli.main(["export-result", str(runs / "other"), *out]) == 1
         assert complaint in capsys.readouterr().err
-        shutil.rmtree(runs / name)
+        shutil.rmtree(runs / "other")
     assert json.loads(path.read_text()) == content
+    fewer = content | {"seeds": [{"seed": seed, "returns": [0.0] * 4} for seed in range(4)]}
+    with pytest.raises(ValueError, match="more episodes"):
+        entry.joined(content, fewer)
+    assert entry.joined(fewer, content) == content
 
     write(2, "again")
     assert cli.main(["export-result", str(tmp_path / "runs"), *out]) == 1
-    assert "the seeds are 0, 1, 2, 2, one of them is there twice" in capsys.readouterr().err
+    assert "the seeds are 0, 1, 2, 2, 3, one of them is there twice" in capsys.readouterr().err
     (tmp_path / "runs" / "again" / "config.json").unlink()
     (tmp_path / "runs" / "again" / "evaluation.json").unlink()
     write(2, "other", layers=1)

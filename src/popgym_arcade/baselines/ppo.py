@@ -40,6 +40,10 @@ class PPO(Algorithm[Learner]):
         check_fractions(self, "gae_lambda")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.ent_coef < 0 or (self.last_ent_coef or 0) < 0:
+            raise ValueError(
+                f"ent_coef and last_ent_coef must not be negative, got {self.ent_coef} and {self.last_ent_coef}"
+            )
 
     def ent_coef_at(self, steps: Int32[Array, ""] | int) -> Float32[Array, ""]:
         """Return the weight of the entropy bonus after so many steps, float32[]."""

@@ -297,15 +297,17 @@ def _export(options: argparse.Namespace) -> int:
     made: dict[str, dict[str, Any]] = {}
     for content in contents:
         if (name := entry.name_of(content)) in made:
-            raise ValueError(f"there are several {name}, which differ in their settings: export them apart, by --out")
+            why = "which differ in their settings, or whose seeds do not follow each other"
+            raise ValueError(f"there are several {name}, {why}: export them apart, by --out")
         made[name] = content
     for name, content in made.items():
-        path = options.out / f"{name}.json"
-        if path.exists():
+        if (path := options.out / f"{name}.json").exists():
             try:
-                content = entry.joined(files.read_json(path), content)
+                made[name] = entry.joined(files.read_json(path), content)
             except ValueError as error:
-                raise ValueError(f"{path} is there already: {error}") from None
+                raise ValueError(f"{path} is there already: {error}; delete it, or choose another --out") from None
+    for name, content in made.items():
+        path = options.out / f"{name}.json"
         files.write_whole(path, json.dumps(content, separators=(",", ":")).encode() + b"\n")
         print(f"wrote {path}")
     return 0

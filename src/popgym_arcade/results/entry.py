@@ -5,7 +5,6 @@ the same form without a config; so a scoreboard can compare them.
 """
 
 import itertools
-import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -110,59 +109,80 @@ def merged(contents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises:
         ValueError: if a seed is there twice.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: list[list[dict[str, Any]]] = []
     for content in contents:
-        shared = {name: value for name, value in _settings(content).items() if name not in ("seed", "num_seeds")}
-        groups.setdefault(json.dumps(shared, sort_keys=True), []).append(content)
+        own = next((group for group in groups if not _differences(group[0], content)), None)
+        if own is None:
+            groups.append([content])
+        else:
+            own.append(content)
     found = []
-    for group in groups.values():
+    for group in groups:
         seeds = sorted((seed for content in group for seed in content["seeds"]), key=lambda seed: seed["seed"])
         numbers = [seed["seed"] for seed in seeds]
         if len(set(numbers)) < len(numbers):
             what = f"{group[0]['env_id']}, {group[0]['view']}, memory {group[0]['memory']}"
-            raise ValueError(f"{what}: the seeds are {', '.join(map(str, numbers))}, one of them is there twice")
-        if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            raise ValueError(f"{what}: the seeds are {_spell(numbers)}, one of them is there twice")
+        if not _go_on(numbers):
             found += group  # no config trains just these
             continue
-        whole = group[0] | {"config": group[0]["config"] | {"seed": numbers[0], "num_seeds": len(numbers)}}
+        whole = group[0] | {"config": group[0]["config"] | {"seed": numbers[0], "num_seeds": len(numbers)}, "seeds": seeds}
         for name in ("train_seconds", "train_cpu_seconds"):
-            if name in whole:
+            whole.pop(name, None)
+            if all(name in content for content in group):
                 whole[name] = sum(content[name] for content in group)
-        found.append(whole | {"seeds": seeds})
+        found.append(whole)
     return found
-
-
-def _settings(content: dict[str, Any]) -> dict[str, Any]:
-    """Return all settings of an entry's config: those, too, that are younger than its runs."""
-    from popgym_arcade.baselines.training import config as configs
-
-    try:
-        return configs.from_dict(content["config"]).to_dict()
-    except ValueError:
-        return content["config"]  # of an algorithm of one's own
 
 
 def joined(old: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """Add an entry to that of the same name: seeds that were trained at other times, with the same settings.
 
     Returns:
-        the whole; `content` alone, if it has all seeds of the old one.
+        the whole.
 
     Raises:
-        ValueError: if settings or some seeds stand against it.
+        ValueError: if settings or seeds stand against it, or episodes would be lost.
     """
     if complaints := check_form(old):
         raise ValueError(f"it is no entry: {complaints[0]}")
-    before, now = ([seed["seed"] for seed in each["seeds"]] for each in (old, content))
-    if set(before) <= set(now):
-        return content
-    if set(before) & set(now):
-        raise ValueError(f"it has the seeds {_spell(before)}, some of {_spell(now)}: export all of them together, or others")
+    if changed := _differences(old, content):
+        raise ValueError(f"it was made with another {', '.join(changed)}")
+    before, now = ({seed["seed"]: seed["returns"] for seed in each["seeds"]} for each in (old, content))
+    if before | now == before:
+        return old
+    if not before.keys() & now.keys():
+        if not _go_on(sorted([*before, *now])):
+            raise ValueError(f"it has the seeds {_spell([*before])}, to which {_spell([*now])} are not the next")
+        return merged([old, content])[0]
+    if not before.keys() <= now.keys():
+        raise ValueError(f"it has the seeds {_spell([*before])}, some of {_spell([*now])}: export all together, or others")
+    if any(len(now[seed]) < len(before[seed]) for seed in before):
+        raise ValueError("it has more episodes")
+    return content
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the names of what two entries differ in, beside seeds and what came of them."""
+    if ("config" in one) != ("config" in other):
+        return ["config"]
+    first, second = (_settings(each) if "config" in each else {} for each in (one, other))
+    return [name for name in (first | second) if name not in ("seed", "num_seeds") and first.get(name) != second.get(name)]
+
+
+def _settings(content: dict[str, Any]) -> dict[str, Any]:
+    """Return all settings of an entry's config: those, too, that are younger than its runs."""
+    from popgym_arcade.baselines.training import config as configs
+
+    config = content["config"] | {"env_version": content["env_version"]}
     try:
-        [whole] = merged([old, content])
-    except (KeyError, ValueError):
-        raise ValueError(f"it has other settings, or its seeds {_spell(before)} do not go on to {_spell(now)}") from None
-    return whole
+        return configs.from_dict(config).to_dict()
+    except ValueError:
+        return config  # of an algorithm of one's own
+
+
+def _go_on(numbers: Sequence[int]) -> bool:
+    return list(numbers) == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def name_of(content: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ class Sweep:
 
     Raises:
         SystemExit: if `rest` holds an option that `train` does not have, after an explanation.
-        ValueError: if a name is unknown, or `rest` says what the sweep says itself.
+        ValueError: if a name is unknown, `rest` says what the sweep says itself, or runs share seeds.
     """
 
     algorithm: str
@@ -94,6 +94,8 @@ class Sweep:
                     "sweep again, those after -- too, or choose another --folder"
                 )
 
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"one of the seeds {' '.join(map(str, self.seeds))} is there twice")
         if any(number - before < self.num_seeds for before, number in itertools.pairwise(sorted(self.seeds))):
             spelled = " ".join(map(str, self.seeds))
             raise ValueError(
