@@ -251,7 +251,8 @@ def test_the_agent_has_the_values_of_the_network(game: str, served: Any) -> None
         frame = env.get_obs(known.state)
         memory, output = look(memory, frame[None], np.array([last], np.int32), np.array([number == 0]))
         rated = np.asarray(action_scores(output)[0])
-        np.testing.assert_allclose(values, rated, atol=1e-5 * max(1, np.abs(rated).max()))
+        # XLA adds float32 in another order; what is standardised in the encoder makes more of that.
+        np.testing.assert_allclose(values, rated, atol=3e-5 * np.abs(rated).max())
         last = int(np.argmax(values))
         known.act(last)
     known.close()
