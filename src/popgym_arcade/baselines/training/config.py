@@ -213,7 +213,7 @@ def preset(name: str, algorithm: str, env_id: str, memory: str) -> dict[str, Any
     Args:
         name: "paper", the settings of the paper's code (arXiv 2503.01450), or "cpu", which learns in minutes on two cores.
         algorithm: one of ALGORITHMS.
-        env_id: the environment; the paper trains some for longer, and BattleShip explores more in PPO's `cpu`.
+        env_id: the environment; the paper trains some for longer, and PPO's `cpu` has other settings for two games.
         memory: the memory; the paper's attention looks back further, and PPO's `cpu` compares none with a GRU.
     """
     return PRESETS[name](algorithm, env_id, memory)
@@ -258,6 +258,8 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
         if env_id.startswith("BattleShip"):
             # Shooting without looking costs: with a small bonus agents stop shooting before they have learned to look.
             settings |= {"ent_coef": 0.1, "last_ent_coef": 0.01}
+        if env_id.startswith("MineSweeper"):
+            settings["gamma"] = 0.99  # who looks further ahead learned less there
         if memory.lower() == "none":
             settings["capacity_of"] = "gru"  # with which it is compared
     else:
