@@ -274,7 +274,7 @@ def test_the_scale_has_the_reference_players(served: Any) -> None:
     told = page.locator("#scale svg").get_attribute("aria-label")
     for name in ("random", "blind", "memoryless", "memory", "expert"):
         assert name in told
-    assert page.locator("#score").inner_text() == "\N{EM DASH}"
+    until(page, lambda: page.locator("#score").inner_text() == "\N{EM DASH}")
     page.locator("#player").select_option("expert")
     page.locator("#pace").fill("100")
     page.locator("#message").get_by_text("ended the episode").wait_for()
@@ -282,7 +282,8 @@ def test_the_scale_has_the_reference_players(served: Any) -> None:
     total = session(page, "total")
     for view in ("MDP", "POMDP"):
         score = float(scores.memory_score("NavigatorEasy", total, partial_obs=view == "POMDP"))
-        assert page.locator("#score").inner_text() == f"{score:+.2f}".replace("-", "\N{MINUS SIGN}")
+        shown = f"{score:+.2f}".replace("-", "\N{MINUS SIGN}")
+        until(page, lambda shown=shown: page.locator("#score").inner_text() == shown)
         press(page, "t")
 
 
