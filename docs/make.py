@@ -16,7 +16,6 @@ It plays every game, with the expert and at random, and writes
 import argparse
 import ast
 import inspect
-import json
 import pathlib
 import re
 import textwrap
@@ -279,7 +278,7 @@ def _about(name: str) -> list[str]:
 
 
 def _evaluation(name: str) -> dict[str, Any]:
-    return json.loads((agents.FOLDER / name / "evaluation.json").read_bytes())
+    return files.read_json(agents.FOLDER / name / "evaluation.json")
 
 
 def _kind(config: dict[str, Any]) -> str:
@@ -363,7 +362,7 @@ def _entries() -> str:
     for group in sorted(groups, key=lambda group: (group[1], known.index(group[0]))):
         env_id, partial_obs, agent = group
         seeds = groups[group]
-        entry = json.loads(seeds[0].path.read_bytes())
+        entry = files.read_json(seeds[0].path)
         own, above = statistics.score(group, seeds), statistics.above_none(groups, group)
         rows.append(
             [

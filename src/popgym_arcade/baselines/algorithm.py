@@ -202,6 +202,11 @@ class Algorithm(abc.ABC, Generic[L]):
         """
 
 
+def annealed(first: float, last: float, length: float, steps: Int32[Array, ""] | int) -> Float32[Array, ""]:
+    """Return what a value has come to after so many steps, on its straight way to the last one at `length`: float32[]."""
+    return jnp.asarray(optax.linear_schedule(first, last, max(1, round(length)))(steps))
+
+
 def has_memory(network: Network) -> bool:
     """Whether a network carries anything from frame to frame."""
     return bool(jax.tree.leaves(eqx.filter_eval_shape(lambda network: network.initial_state(), network)))

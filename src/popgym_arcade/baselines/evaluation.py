@@ -1,5 +1,6 @@
 """Evaluation: whole episodes, each counted once."""
 
+import functools
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32, PRNGKeyArray
 
 from popgym_arcade.baselines.algorithm import Network
-from popgym_arcade.baselines.collect import Policy, greedy_action, start_episodes, step_agents
+from popgym_arcade.baselines.collect import Actors, Policy, Step, greedy_action, start_episodes, step_agents
 from popgym_arcade.environment import Environment
 from popgym_arcade.experts import Episode
 
@@ -15,6 +16,12 @@ from popgym_arcade.experts import Episode
 def greedy(key: PRNGKeyArray, output: Any) -> tuple[Int32[Array, ""], None]:
     """Take the best action, int32[]; a `Policy`."""
     return greedy_action(output), None
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def greedy_step(network: Network, env: Environment[Any, Any], actors: Actors, key: PRNGKeyArray) -> tuple[Actors, Step]:
+    """Let one greedy agent take one step, under the environment's default parameters; compiled once for all of its kind."""
+    return step_agents(network, env, env.default_params, greedy, actors, key[None])
 
 
 def evaluate(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
-from popgym_arcade.baselines.algorithm import Algorithm, Learner, Metrics, Task, check_fractions
+from popgym_arcade.baselines.algorithm import Algorithm, Learner, Metrics, Task, annealed, check_fractions
 from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
 from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, policy_churn, shuffled, take, unroll
 from popgym_arcade.baselines.returns import lambda_returns
@@ -48,7 +48,7 @@ class PPO(Algorithm[Learner]):
     def ent_coef_at(self, steps: Int32[Array, ""] | int) -> Float32[Array, ""]:
         """Return the weight of the entropy bonus after so many steps, float32[]."""
         last = self.ent_coef if self.last_ent_coef is None else self.last_ent_coef
-        return jnp.asarray(optax.linear_schedule(self.ent_coef, last, max(1, round(self.total_timesteps)))(steps))
+        return annealed(self.ent_coef, last, self.total_timesteps, steps)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam with clipped gradients and a learning rate that falls linearly."""

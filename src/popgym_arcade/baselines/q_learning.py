@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
-from popgym_arcade.baselines.algorithm import Algorithm, L, check_counts, check_fractions
+from popgym_arcade.baselines.algorithm import Algorithm, L, annealed, check_counts, check_fractions
 from popgym_arcade.baselines.collect import Policy
 
 
@@ -42,7 +42,7 @@ class QLearning(Algorithm[L], abc.ABC):
     def epsilon_at(self, steps: Int32[Array, ""] | int) -> Float32[Array, ""]:
         """Return the fraction of random actions after so many steps, float32[]."""
         length = self.total_timesteps / 2 if self.epsilon_steps is None else self.epsilon_steps
-        return jnp.asarray(optax.linear_schedule(self.epsilon, self.last_epsilon, max(1, round(length)))(steps))
+        return annealed(self.epsilon, self.last_epsilon, length, steps)
 
     def policy(self, updates: Int32[Array, ""]) -> Policy:
         """Return the policy that collects after so many updates: epsilon-greedy."""

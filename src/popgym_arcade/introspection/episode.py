@@ -1,7 +1,6 @@
 """Episodes to look into: played greedily and recorded, and replayed with frames that were changed."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray, Sha
 
 from popgym_arcade import checks
 from popgym_arcade.baselines.arrays import Frames
-from popgym_arcade.baselines.collect import Actors, Step, action_scores, start_episodes, step_agents
-from popgym_arcade.baselines.evaluation import greedy
+from popgym_arcade.baselines.collect import action_scores, start_episodes
+from popgym_arcade.baselines.evaluation import greedy_step
 from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.environment import Environment
 
@@ -100,16 +99,11 @@ def record(
     done = False
     while not done and (num_steps is None or len(steps) < num_steps):
         seen = (actors.obs, actors.last_action, actors.start)
-        actors, step = _step(model, env, actors, jax.random.fold_in(key_play, len(steps)))
+        actors, step = greedy_step(model, env, actors, jax.random.fold_in(key_play, len(steps)))
         steps.append(jax.device_get((*seen, step.action, step.reward, action_scores(step.output))))
         done = bool(actors.start[0])
     frames, last_actions, starts, actions, rewards, ratings = (np.concatenate(parts) for parts in zip(*steps, strict=True))
     return Recording(frames, last_actions, starts, actions, rewards, ratings, _is_policy(model), num_steps, done)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _step(model: MemoryNetwork, env: Environment[Any, Any], actors: Actors, key: PRNGKeyArray) -> tuple[Actors, Step]:
-    return step_agents(model, env, env.default_params, greedy, actors, key[None])
 
 
 def _is_policy(model: MemoryNetwork) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Float64, PRNGKeyArray, UInt8
 
 from popgym_arcade import pictures, scores
-from popgym_arcade.baselines.collect import Actors, start_episodes, step_agents
-from popgym_arcade.baselines.evaluation import evaluate, greedy
+from popgym_arcade.baselines.collect import Actors, start_episodes
+from popgym_arcade.baselines.evaluation import evaluate, greedy, greedy_step
 from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.baselines.training.config import Config
 from popgym_arcade.environment import Environment, view_name
@@ -167,11 +167,11 @@ def twin_frames(
     drawn = dataclasses.replace(env, obs_size=size or env.obs_size)
     key_start, key_steps = jax.random.split(jax.random.fold_in(key, number))
     actors = _start(model, env, key_start)
-    state, done = jax.tree.map(lambda leaf: leaf[0], actors.env_state), False
-    frames = [jax.device_get(_draw(drawn, state))]
+    frames, done = [jax.device_get(_draw(drawn, actors.env_state))], False
     while not done and (limit is None or len(frames) < limit):
-        actors, state, done = _step(model, env, actors, jax.random.fold_in(key_steps, len(frames) - 1))
-        frames.append(jax.device_get(_draw(drawn, state)))
+        actors, step = greedy_step(model, env, actors, jax.random.fold_in(key_steps, len(frames) - 1))
+        done = bool(actors.start[0])
+        frames.append(jax.device_get(_draw(drawn, step.info["final_state"])))
     return frames
 
 
@@ -180,16 +180,9 @@ def _start(model: MemoryNetwork, env: Environment[Any, Any], key: PRNGKeyArray) 
     return start_episodes(model, env, env.default_params, key[None])
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _step(
-    model: MemoryNetwork, env: Environment[Any, Any], actors: Actors, key: PRNGKeyArray
-) -> tuple[Actors, Any, Bool[Array, ""]]:
-    after, step = step_agents(model, env, env.default_params, greedy, actors, key[None])
-    return after, jax.tree.map(lambda leaf: leaf[0], step.info["final_state"]), after.start[0]
-
-
 @functools.partial(jax.jit, static_argnums=0)
-def _draw(env: Environment[Any, Any], state: Any) -> tuple[UInt8[Array, "S S 3"], UInt8[Array, "S S 3"]]:
+def _draw(env: Environment[Any, Any], states: Any) -> tuple[UInt8[Array, "S S 3"], UInt8[Array, "S S 3"]]:
+    state = jax.tree.map(lambda leaf: leaf[0], states)
     frame, other = env.get_obs(state), env.twin.get_obs(state)
     return (other, frame) if env.partial_obs else (frame, other)
 
