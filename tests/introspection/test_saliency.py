@@ -162,7 +162,7 @@ def test_bad_input_is_refused_before_anything_is_compiled(
     changes: Any, options: Any, error: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = known.small("gru")
-    monkeypatch.setattr("popgym_arcade.introspection.episode._step", None)
+    monkeypatch.setattr("popgym_arcade.introspection.episode.greedy_step", None)
     with pytest.raises(error, match=message):
         saliency.get_saliency_maps(jax.random.key(0), model, CONFIG | changes, **options)
 
