@@ -4,7 +4,7 @@ import jax
 
 # Options of XLA, as `jax.jit` takes them.
 _LEVEL, _FUSION_EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
-_HAS_FUSION_EMITTERS = jax.__version_info__ >= (0, 7)
+_HAS_FUSION_EMITTERS = (0, 7) <= jax.__version_info__ < (0, 11)  # before and after there is no choice
 
 
 def once() -> dict[str, int | bool] | None:
