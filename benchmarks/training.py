@@ -8,6 +8,10 @@ and critic of PPO share nothing: our PPO is measured with two whole networks, to
 Both learn from the same number of frames: the peer's PQN is given no window of earlier steps. With a memory it runs only
 where a minibatch has one environment, or as many as an epoch has minibatches: hence the 4 environments.
 
+With `--no-peer` several processes can compile at once (`--workers`), which take turns when they time, and `--seeds` trains
+that many agents side by side in one program, as `popgym-arcade train --num-seeds` does on an accelerator; the steps of all
+count.
+
 Our update is one compiled program, which is timed as it is. Collection is timed as a program of its own; what an update
 takes longer is learning. The peer's whole run is one program: how it is timed is told in `peer_training.py`. The figures are
 written to `benchmarks/results/` under the device's name, after each way.
@@ -17,13 +21,18 @@ the cores, which depends less on that; it does not tell how well either keeps al
 """
 
 import argparse
+import concurrent.futures
+import contextlib
+import fcntl
 import json
+import os
 import pathlib
 import resource
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -62,7 +71,11 @@ WAYS = {
     "PPO, LRU, two networks": Way("ppo", "LRU", "PPO_RNN", two_networks=True),
     "PPO": Way("ppo", SMALL),
     "PPO, LRU": Way("ppo", "LRU"),
+    "PPO, GRU": Way("ppo", "GRU"),
     "PQN, preset cpu": Way("pqn", "none", preset="cpu"),
+    "PPO, preset cpu": Way("ppo", "none", preset="cpu"),
+    "PPO, LRU, preset cpu": Way("ppo", "LRU", preset="cpu"),
+    "PPO, GRU, preset cpu": Way("ppo", "GRU", preset="cpu"),
 }
 Runs = dict[tuple[str, str], list[peer.Run]]
 
@@ -99,9 +112,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="measuring time of our processes (default: 10)")
     parser.add_argument("--updates", type=int, default=2, help="updates of a run of the peer, at least 2 (default: 2)")
     parser.add_argument("--no-peer", action="store_true", help="measure this package alone")
+    parser.add_argument("--seeds", type=int, default=1, help="agents of ours in one program (default: 1)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that compile at once (default: 1)")
     parser.add_argument("--peer-venv", type=pathlib.Path, default=peer.FOLDER, help="where the peer is installed")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     parser.add_argument("--way", choices=WAYS, help="measure this package in this way, in this process, and print figures")
+    parser.add_argument("--turn", type=pathlib.Path, help="with --way: a file that is locked while this process times")
     options = parser.parse_args()
     if options.updates < 2:
         parser.error("--updates must be at least 2: XLA turns a loop of one turn into something else")
@@ -109,26 +125,37 @@ def main() -> int:
         print(json.dumps(measure(WAYS[options.way], options)))
         return 0
 
+    if not options.no_peer and (options.workers, options.seeds) != (1, 1):
+        parser.error("--workers and --seeds need --no-peer: the peer takes no turns, and trains one agent")
+
     python = None if options.no_peer else peer.python(options.peer_venv, peer.TRAINER)
     sizes = []
     for name in ("env_id", "obs_size", "num_envs", "num_steps", "epochs", "minibatches"):
         sizes += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     runs: Runs = {}
     path = options.out
-    with terminal.Progress() as progress:
-        for turn in range(options.rounds):
-            for name, way in WAYS.items():
-                progress(f"round {turn + 1}/{options.rounds}, {name}, ours")
-                command = [sys.executable, __file__, "--way", name, "--seconds", str(options.seconds), *sizes]
-                runs.setdefault(("ours", name), []).append(peer.run(command))
-                if python is not None and way.trainer:
-                    progress(f"round {turn + 1}/{options.rounds}, {name}, peer")
-                    command = [*python, str(HERE / "peer_training.py"), "--trainer", way.trainer, *sizes]
-                    command += ["--updates", str(options.updates)] + (
-                        ["--memory", way.memory] if way.memory != SMALL else []
-                    )
-                    runs.setdefault(("peer", name), []).append(peer.run(command))
-                path = write(runs, options)
+    with tempfile.NamedTemporaryFile() as turn, terminal.Progress() as progress:
+        ours = ["--seconds", str(options.seconds), "--seeds", str(options.seeds), "--turn", turn.name]
+        theirs = ["--updates", str(options.updates)]
+        commands: dict[tuple[str, str], list[str]] = {}
+        for name, way in WAYS.items():
+            if python is None and way.two_networks:
+                continue  # as the peer has them
+            commands["ours", name] = [sys.executable, __file__, "--way", name, *sizes, *ours]
+            if python is not None and way.trainer:
+                memory = ["--memory", way.memory] if way.memory != SMALL else []
+                trainer = [*python, str(HERE / "peer_training.py"), "--trainer", way.trainer]
+                commands["peer", name] = [*trainer, *sizes, *theirs, *memory]
+        if options.workers > 1:  # no process takes the device's memory for itself
+            os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        for number in range(options.rounds):
+            with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
+                running = {pool.submit(peer.run, command): key for key, command in commands.items()}
+                for done in concurrent.futures.as_completed(running):
+                    key = running[done]
+                    runs.setdefault(key, []).append(done.result())
+                    progress(f"round {number + 1}/{options.rounds}: {key[1]}, {key[0]}")
+                    path = write(runs, options)
     print_table(runs, options)
     print(f"wrote {path}")
     return 0
@@ -139,31 +166,49 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
     config = make_config(way, options)
     algorithm = config.algorithm
     env, params = config.make_env()
-    network: Any = config.make_network(0)
+    networks: list[Any] = [config.make_network(2 * seed) for seed in range(options.seeds)]
     if way.two_networks:
-        network = TwoNetworks(network, config.make_network(1))
-    weights, structure = eqx.partition(network, eqx.is_inexact_array)
-    task = Task(env, params, structure, jax.random.key(0))
-    learner = jax.jit(lambda: algorithm.init(weights, task))()
+        networks = [TwoNetworks(network, config.make_network(2 * seed + 1)) for seed, network in enumerate(networks)]
+    weights, structure = eqx.partition(networks, eqx.is_inexact_array)
+    structure = structure[0]
 
-    start = time.perf_counter()
-    update = jax.jit(lambda learner: algorithm.update(learner, task), donate_argnums=0).lower(learner).compile()
-    compile_seconds = time.perf_counter() - start
-    seconds, cpu_seconds, learner = repeat(update, learner, options.seconds)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    def task(key: jax.Array) -> Task:
+        return Task(env, params, structure, key)
 
-    def play(learner: Any) -> tuple[Any, Any]:
-        keys = task.env_keys(learner.updates, algorithm.num_envs)
+    def play(learner: Any, key: jax.Array) -> tuple[Any, Any]:
+        keys = task(key).env_keys(learner.updates, algorithm.num_envs)
         value: Any = (lambda output: output[1]) if way.algorithm == "ppo" else jnp.max
         actors, rollout = collect(
-            task.network(learner.params), task, greedy, value, learner.actors, keys, algorithm.num_steps
+            task(key).network(learner.params), task(key), greedy, value, learner.actors, keys, algorithm.num_steps
         )
         return learner._replace(actors=actors, updates=learner.updates + 1), rollout
 
-    collecting, _, _ = repeat(jax.jit(play, donate_argnums=0).lower(learner).compile(), learner, options.seconds / 4)
-    steps = algorithm.steps_per_update
+    def of_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Run a function for each seed; a single one not by vmap, which turns branches into both of their sides."""
+        if options.seeds > 1:
+            return jax.vmap(function)
+        return lambda tree, key: jax.tree.map(
+            lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], (tree, key)))
+        )
+
+    def compiled(function: Callable[..., Any]) -> Callable[[Any], Any]:
+        program = jax.jit(of_seeds(function), donate_argnums=0).lower(learner, keys).compile()
+        return lambda learner: program(learner, keys)
+
+    keys = jax.random.split(jax.random.key(0), options.seeds)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
+    learner = jax.jit(of_seeds(lambda params, key: algorithm.init(params, task(key))))(stacked, keys)
+    start = time.perf_counter()
+    update = compiled(lambda learner, key: algorithm.update(learner, task(key)))
+    compile_seconds = time.perf_counter() - start
+    collection = compiled(play)
+    with taking_turns(options.turn):
+        seconds, cpu_seconds, learner = repeat(update, learner, options.seconds)
+        memory = memory_peak()
+        collecting, _, _ = repeat(collection, learner, options.seconds / 4)
+    steps = algorithm.steps_per_update * options.seeds
     return {
-        "parameters": count_parameters(eqx.filter(network, eqx.is_inexact_array)),
+        "parameters": count_parameters(eqx.filter(networks[0], eqx.is_inexact_array)),
         "steps_per_update": steps,
         "compile_seconds": compile_seconds,
         "steps_per_second": steps / seconds,
@@ -173,6 +218,23 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
         "learned_per_second": steps * algorithm.epochs / (seconds - collecting),
         "memory_bytes": memory,
     }
+
+
+@contextlib.contextmanager
+def taking_turns(path: pathlib.Path | None) -> Iterator[None]:
+    """Wait until no other process times."""
+    if path is None:
+        yield
+        return
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def memory_peak() -> int:
+    """Return the bytes in use at most so far: of the device's memory, on a CPU of this process."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["peak_bytes_in_use"] if stats else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def make_config(way: Way, options: argparse.Namespace) -> Config[Any]:
@@ -235,7 +297,7 @@ def print_table(runs: Runs, options: argparse.Namespace) -> None:
     print(", ".join(f"{name} {value}" for name, value in speed.machine().items()))
     print(
         f"{options.env_id} POMDP, {options.obs_size} px; {options.num_envs} environments x {options.num_steps} steps, "
-        f"{options.epochs} epochs x {options.minibatches} minibatches; the preset has its own sizes"
+        f"{options.epochs} epochs x {options.minibatches} minibatches; the preset has its own sizes; seeds: {options.seeds}"
     )
     print("collection: its share of an update; collects/s: frames played; learns/s: frames forward and backward; GB: peak")
     print(terminal.table(header, rows))
@@ -250,7 +312,7 @@ def write(runs: Runs, options: argparse.Namespace) -> pathlib.Path:
     """Write all figures measured so far, and return the file."""
     about = speed.machine()
     path = options.out / f"training-{speed.file_name(about)}.json"
-    names = ("env_id", "obs_size", "num_envs", "num_steps", "epochs", "minibatches")
+    names = ("env_id", "obs_size", "num_envs", "num_steps", "epochs", "minibatches", "seeds")
     content = {
         "machine": about,
         **{name: getattr(options, name) for name in names},

@@ -77,7 +77,7 @@ def measure(
         "compile_seconds": compile_seconds,
         "frames_per_second": num_envs / statistics.median(durations[1:]),
         "frame_bytes": frame_bytes,
-        "memory_ratio": _memory(step) / (frame_bytes * num_envs),
+        "memory_ratio": memory_ratio(step, num_envs, obs_size),
     }
 
 
@@ -115,11 +115,13 @@ def file_name(machine: dict[str, Any]) -> str:
     return re.sub("[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
-def _memory(compiled: Any) -> float:
-    sizes = compiled.memory_analysis()
+def memory_ratio(step: Any, num_envs: int, obs_size: int) -> float:
+    """Return the bytes of arguments, outputs and temporaries of a compiled step over those of its frames."""
+    sizes = step.memory_analysis()
     if sizes is None:  # not every backend tells
         return float("nan")
-    return sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    whole = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    return whole / (num_envs * obs_size**2 * 3)
 
 
 def _processor() -> str:
