@@ -13,7 +13,7 @@ def test_a_curve_goes_on_where_it_was(tmp_path: pathlib.Path) -> None:
 
     def run(first: int, last: int) -> dict[int, dict[str, float]]:
         command = [sys.executable, SCRIPT, *small, "--powers", str(first), str(last)]
-        assert "CountRecallEasy" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert "CountRecallEasy" in subprocess.run(command, check=True, capture_output=True, text=True, timeout=800).stdout
         (path,) = tmp_path.glob("device-*.json")
         assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
         return {each["num_envs"]: each for each in json.loads(path.read_text())["results"] if each["partial_obs"]}

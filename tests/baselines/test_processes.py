@@ -34,6 +34,7 @@ def begin(compiled: pathlib.Path, *words: str, devices: int = 1) -> subprocess.P
     environment = os.environ | {
         "JAX_ENABLE_COMPILATION_CACHE": "true",
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-m", "popgym_arcade.cli", *([] if words[0] == "sweep" else ["train"]), *words, *QUIET]
@@ -90,11 +91,11 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: pathlib.Path, comp
 def test_the_runs_of_a_killed_sweep_end(
     tmp_path: pathlib.Path, compiled: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "pomdp", "--memories", "mingru"]
+    command = ["sweep", "pqn", "--env-ids", "AutoEncodeEasy", "--view", "pomdp", "--memories", "mingru"]
     options = arguments(SMALL | {"total_timesteps": 64 * 10**6})
     command += ["--folder", str(tmp_path), "--", *options[options.index("--obs-size") :]]
     sweep = begin(compiled, *command)
-    folder = tmp_path / "NavigatorEasy-pomdp-pqn-mingru-seed0"
+    folder = tmp_path / "AutoEncodeEasy-pomdp-pqn-mingru-seed0"
     wait_for_lines(folder / "metrics.jsonl", 5, sweep)
     assert cli.main([*command, *QUIET]) == 1
     assert f"{folder} is being trained by process " in capsys.readouterr().err

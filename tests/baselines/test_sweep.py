@@ -8,7 +8,7 @@ import pytest
 from popgym_arcade import cli
 from tests.baselines.test_training import SMALL, arguments
 
-SWEEP = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "pomdp", "--memories", "none-small", "--seeds", "0", "1"]
+SWEEP = ["sweep", "pqn", "--env-ids", "AutoEncodeEasy", "--view", "pomdp", "--memories", "none-small", "--seeds", "0", "1"]
 
 
 def rest() -> list[str]:
@@ -25,12 +25,12 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
     # Any scheduler may run a line; then the sweep leaves it out.
     words = shlex.split(lines[0])
     assert words[0] == "popgym-arcade" and cli.main(words[1:]) == 0
-    done = tmp_path / "sweep" / "NavigatorEasy-pomdp-pqn-none-small-seed0" / "evaluation.json"
+    done = tmp_path / "sweep" / "AutoEncodeEasy-pomdp-pqn-none-small-seed0" / "evaluation.json"
     before = done.stat().st_mtime_ns
     assert cli.main(words[1:]) == 0
     capsys.readouterr()
     assert cli.main([*SWEEP, *folder, "--table", *rest()]) == 0
-    assert capsys.readouterr().out.splitlines()[2].split()[:5] == ["NavigatorEasy", "POMDP", "none-small", "1", "of"]
+    assert capsys.readouterr().out.splitlines()[2].split()[:5] == ["AutoEncodeEasy", "POMDP", "none-small", "1", "of"]
     assert cli.main([*SWEEP, *folder, "--list", *rest(), "--hidden-size", "16"]) == 1
     assert "was trained with another hidden_size" in capsys.readouterr().err
     assert cli.main([*SWEEP, *folder, "--jobs", "2", *rest()]) == 0
@@ -43,13 +43,13 @@ def test_a_sweep(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_options_are_varied(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     vary = ["--vary", "layers", "1", "2", "--vary", "memory-size", "8", "16"]
-    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "mdp", "--folder", str(tmp_path), *vary]
+    command = ["sweep", "pqn", "--env-ids", "AutoEncodeEasy", "--view", "mdp", "--folder", str(tmp_path), *vary]
     assert cli.main([*command, "--list"]) == 0
     commands = [shlex.split(line) for line in (tmp_path / "commands.txt").read_text().splitlines()]
     found = [(words[words.index("--layers") + 1], words[words.index("--memory-size") + 1]) for words in commands]
     assert found == [("1", "8"), ("1", "16"), ("2", "8"), ("2", "16")]
     folders = {pathlib.Path(words[words.index("--run") + 1]).name for words in commands}
-    assert len(folders) == 4 and "NavigatorEasy-mdp-pqn-none-layers1-memory_size16-seed0" in folders
+    assert len(folders) == 4 and "AutoEncodeEasy-mdp-pqn-none-layers1-memory_size16-seed0" in folders
     capsys.readouterr()
     assert cli.main([*command, "--table"]) == 0
     header = capsys.readouterr().out.splitlines()[0].split()
@@ -57,7 +57,19 @@ def test_options_are_varied(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtur
 
 
 def test_runs_of_several_seeds(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "mdp", "--folder", str(tmp_path), "--seeds", "3", "0"]
+    command = [
+        "sweep",
+        "pqn",
+        "--env-ids",
+        "AutoEncodeEasy",
+        "--view",
+        "mdp",
+        "--folder",
+        str(tmp_path),
+        "--seeds",
+        "3",
+        "0",
+    ]
     assert cli.main([*command, "--list", "--", "--num-seeds", "3"]) == 0
     assert all("--num-seeds 3" in line for line in (tmp_path / "commands.txt").read_text().splitlines())
     capsys.readouterr()
@@ -88,7 +100,7 @@ def test_slurm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     script = (tmp_path / "a sweep" / "slurm.sh").read_text()
     assert "#SBATCH --array=1,2%2\n" in script and "#SBATCH --gres=gpu:1\n" in script
     finished = [path.parent.name for path in (tmp_path / "a sweep").glob("*/evaluation.json")]
-    assert finished == ["NavigatorEasy-pomdp-pqn-none-small-seed1"]
+    assert finished == ["AutoEncodeEasy-pomdp-pqn-none-small-seed1"]
     # Given again, what is finished is left out; what sbatch refuses is told.
     sbatch.write_text("#!/bin/bash\necho no such partition >&2; exit 1\n")
     assert cli.main(command) == 1
@@ -118,7 +130,7 @@ def test_slurm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_mistakes_are_found_before_anything_runs(
     words: Any, complaint: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--folder", str(tmp_path / "sweep"), *words]
+    command = ["sweep", "pqn", "--env-ids", "AutoEncodeEasy", "--folder", str(tmp_path / "sweep"), *words]
     assert cli.main(command) == 1
     assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -131,14 +143,14 @@ def test_train_explains_its_options(
     option: str, complaint: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["sweep", "pqn", "--env-ids", "NavigatorEasy", "--folder", str(tmp_path / "sweep"), "--", option])
+        cli.main(["sweep", "pqn", "--env-ids", "AutoEncodeEasy", "--folder", str(tmp_path / "sweep"), "--", option])
     assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_a_command_that_fails(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sweep", "pqn", "--env-ids", "NavigatorEasy", "--view", "mdp", "--folder", str(tmp_path)]
+    command = ["sweep", "pqn", "--env-ids", "AutoEncodeEasy", "--view", "mdp", "--folder", str(tmp_path)]
     assert cli.main([*command, "--", "--obs-size", "64", "--minibatches", "7"]) == 1
-    output = tmp_path / "output" / "NavigatorEasy-mdp-pqn-none-seed0.txt"
+    output = tmp_path / "output" / "AutoEncodeEasy-mdp-pqn-none-seed0.txt"
     assert str(output) in capsys.readouterr().out
     assert "must be a multiple" in output.read_text()
