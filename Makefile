@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A file's tests share what they compile. Files come in their order: the longest are not the last.
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help play demo test test-all lint docs site benchmark clean
+.PHONY: help play demo test test-all tests lint docs site benchmark clean
 
 help:
 	@echo "make play       choose a game and play it"
@@ -28,11 +28,15 @@ play: $(VENV)/human
 demo: $(VENV)/demo
 	$(BIN)/popgym-arcade demo
 
-test: lint
-	$(BIN)/python -m pytest $(WORKERS)
+# Types take one core half a minute; tests begin beside them.
+test: $(VENV)/dev
+	$(MAKE) --no-print-directory --jobs 2 lint tests
 
-test-all: lint
-	$(BIN)/python -m pytest $(WORKERS) -m "" -o faulthandler_timeout=3600
+test-all: $(VENV)/dev
+	$(MAKE) --no-print-directory --jobs 2 lint tests OPTIONS='-m "" -o faulthandler_timeout=3600'
+
+tests: $(VENV)/dev
+	$(BIN)/python -m pytest $(WORKERS) $(OPTIONS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
