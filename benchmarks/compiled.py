@@ -106,7 +106,7 @@ def main() -> int:
 
     dump = tempfile.TemporaryDirectory()
     # Before JAX starts: programs are dumped, and kernels stay one by one instead of being recorded as graphs.
-    flags = f" --xla_dump_to={dump.name} --xla_gpu_enable_command_buffer="
+    flags = f" --xla_dump_to={dump.name} --xla_dump_emitter_re=.* --xla_gpu_enable_command_buffer="
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (flags if TARGETS[options.target].platform == "cuda" else "")
     os.environ["JAX_PLATFORMS"] = "cpu"
     from popgym_arcade import files, registered_envs
