@@ -1,4 +1,5 @@
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -52,6 +53,15 @@ def test_benchmark(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
     assert [result["partial_obs"] for result in figures["results"]] == [False, True]
     assert all(result["frames_per_second"] > 0 for result in figures["results"])
     assert all(result["frame_bytes"] == 64 * 64 * 3 for result in figures["results"])
+
+
+@pytest.mark.parametrize(("paged", "is_told"), [(0, False), (10**9, True)])
+def test_new_pages_are_told(
+    paged: int, is_told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "_paged_bytes", itertools.count(0, paged).__next__)
+    assert cli.main(["benchmark", "CountRecallEasy", "--num-envs", "2", "--seconds", "0.001", "--obs-size", "64"]) == 0
+    assert ("GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in capsys.readouterr().out) == is_told
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,11 @@ def _benchmark(options: argparse.Namespace) -> int:
         for result in results
     ]
     print(terminal.table(["environment", "view", "frames/s", "of fill", "compile s", "memory"], rows))
+    if machine["backend"] == "cpu" and max(result["paged_ratio"] for result in results) > 0.5:
+        print(
+            "The system hands out new pages for every frame. On Linux GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the"
+            " environment\nmakes them larger, and steps of so many environments two to three times as fast."
+        )
     if options.json:
         content = {"machine": machine, "obs_size": options.obs_size, "fill_rate": limit, "results": results}
         files.write_whole(options.json, (json.dumps(content, indent=1) + "\n").encode())

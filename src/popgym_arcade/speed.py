@@ -18,6 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows has none
+    resource = None
+
 
 def measure(
     env_id: str,
@@ -42,8 +47,9 @@ def measure(
 
     Returns:
         `env_id`, `partial_obs`, `num_envs`, `compile_seconds` (of `jit(vmap(step))`, tracing included),
-        `frames_per_second` (median over the batches), `frame_bytes` (of one frame), and `memory_ratio` (bytes of
-        arguments, outputs and temporaries of the compiled step over those of its frames).
+        `frames_per_second` (median over the batches), `frame_bytes` (of one frame), `memory_ratio` (bytes of
+        arguments, outputs and temporaries of the compiled step over those of its frames), and `paged_ratio` (bytes of the
+        pages that the system handed to this process while it stepped, over those of the frames; 0 where it does not tell).
     """
     import popgym_arcade
 
@@ -60,7 +66,7 @@ def measure(
     # The frames are an output of the program, so XLA writes them all. A second one reads some, outside of the timing.
     read = jax.jit(lambda frames: frames[:, ::8, ::8].astype(jnp.uint32).sum())
     durations: list[float] = []
-    begin = time.perf_counter()
+    begin, paged = time.perf_counter(), _paged_bytes()
     while time.perf_counter() - begin < seconds or len(durations) < batches:
         keys, actions = inputs[len(durations) % len(inputs)]
         start = time.perf_counter()
@@ -70,6 +76,7 @@ def measure(
         if watch is not None:
             watch(obs)
     frame_bytes = obs_size * obs_size * 3
+    paged = _paged_bytes() - paged
     return {
         "env_id": env_id,
         "partial_obs": partial_obs,
@@ -78,6 +85,7 @@ def measure(
         "frames_per_second": num_envs / statistics.median(durations[1:]),
         "frame_bytes": frame_bytes,
         "memory_ratio": memory_ratio(step, num_envs, obs_size),
+        "paged_ratio": paged / (frame_bytes * num_envs * len(durations)),
     }
 
 
@@ -122,6 +130,13 @@ def memory_ratio(step: Any, num_envs: int, obs_size: int) -> float:
         return float("nan")
     whole = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
     return whole / (num_envs * obs_size**2 * 3)
+
+
+def _paged_bytes() -> int:
+    """Return the bytes of the pages that the system has handed to this process so far."""
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize()
 
 
 def _processor() -> str:

@@ -5,6 +5,7 @@ is in which cell (`Screen.render`). How the pixels get there is decided here. Me
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -16,6 +17,7 @@ from popgym_arcade.graphics import font, palette, shapes
 
 # Neighbouring cells are copied together, from an atlas of all their combinations, while that atlas stays in a core's cache.
 _ATLAS_BYTES = 256 * 1024
+_LOOPED_ROWS = 8  # so many rows of cells or more are copied in a loop, which compiles once and runs no slower
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -258,9 +260,8 @@ class Screen:
                 atlas = jnp.asarray(_combine(grid.glyphs[: grid.fillable], len(cols)))
                 place_values = np.array([grid.fillable**i for i in reversed(range(len(cols)))], np.int32)
                 combinations = jnp.sum(layer.ids[:, cols[0] : cols[-1] + 1] * place_values[None, :], 1)
-                for row in range(len(layer.ids)):
-                    top = grid.top + (layer.first_row + row) * height
-                    frame = _overlay(frame, _pick(atlas, combinations[row]), top, grid.left + cols[0] * width)
+                top = grid.top + layer.first_row * height
+                frame = _copy_rows(frame, atlas, combinations, top, grid.left + cols[0] * width)
         return frame
 
     def _multiply(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
@@ -390,7 +391,18 @@ def _pick(images: jax.Array, index: jax.Array) -> jax.Array:
     return lax.dynamic_index_in_dim(images, index.astype(jnp.uint32), keepdims=False)
 
 
-def _overlay(frame: jax.Array, image: jax.Array, top: int, left: int) -> jax.Array:
+def _copy_rows(frame: jax.Array, atlas: jax.Array, numbers: jax.Array, top: int, left: int) -> jax.Array:
+    """Copy images, whose numbers in the atlas are given, one below the other."""
+
+    def copy(row: int | jax.Array, frame: jax.Array) -> jax.Array:
+        return _overlay(frame, _pick(atlas, numbers[row]), top + row * atlas.shape[1], left)
+
+    if len(numbers) < _LOOPED_ROWS:
+        return functools.reduce(lambda frame, row: copy(row, frame), range(len(numbers)), frame)
+    return lax.fori_loop(0, len(numbers), copy, frame)
+
+
+def _overlay(frame: jax.Array, image: jax.Array, top: int | jax.Array, left: int) -> jax.Array:
     return lax.dynamic_update_slice(frame, image, (top, left, 0))
 
 
