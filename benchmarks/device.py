@@ -38,7 +38,7 @@ import jax.numpy as jnp
 
 import popgym_arcade
 from popgym_arcade import arguments, figures, files, registered_envs, room, speed, terminal
-from popgym_arcade.environment import view_name
+from popgym_arcade.environment import VIEWS, view_name
 
 HERE = pathlib.Path(__file__).parent
 STEPS = 32
@@ -60,6 +60,7 @@ def main() -> int:
         metavar="ENV_ID",
         help="names such as NavigatorEasy (default: all Easy games)",
     )
+    parser.add_argument("--view", choices=VIEWS, help="one view (default: both)")
     parser.add_argument(
         "--powers", type=int, nargs=2, default=(1, 15), metavar=("FIRST", "LAST"), help="of 2 (default: 1 15)"
     )
@@ -77,7 +78,8 @@ def main() -> int:
     sizes = [1 << power for power in range(options.powers[0], options.powers[1] + 1)]
     sizes = sizes[::2] + sizes[1::2]  # whole curves early on
     env_ids = options.env_ids or [name for name in registered_envs if name.endswith("Easy")]
-    points = [(env_id, partial_obs, size) for size in sizes for env_id in env_ids for partial_obs in (False, True)]
+    views = [view == "pomdp" for view in ([options.view] if options.view else VIEWS)]
+    points = [(env_id, partial_obs, size) for size in sizes for env_id in env_ids for partial_obs in views]
 
     machine = speed.machine()
     path = options.out / f"device-{speed.file_name(machine)}.json"
