@@ -1,5 +1,6 @@
 """Figures of what was measured. Maps are in viridis and cividis, which the colour-blind can read."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -125,23 +126,34 @@ def density_figure(curve: Spread, thirds: Spread, title: str) -> Figure:
 
 def thirds_figure(studies: Sequence[DensityStudy]) -> Figure:
     """Draw the shares of the thirds of an episode, a panel for each third: a bar for each game, view and memory."""
-    games = list(dict.fromkeys(f"{study.about.env_id}, {view_name(study.about.partial_obs)}" for study in studies))
+
+    def game_of(study: DensityStudy) -> str:
+        return f"{study.about.env_id}, {view_name(study.about.partial_obs)}"
+
     memories = list(dict.fromkeys(study.about.memory for study in studies))
-    height = 0.8 / len(memories)
+    of_game: dict[str, list[str]] = {game_of(study): [] for study in studies}  # its memories, whose bars touch
+    for study in studies:
+        of_game[game_of(study)].append(study.about.memory)
+    games, most = list(of_game), max(map(len, of_game.values()))
+    height = 0.8 / most
+
+    def place(study: DensityStudy) -> float:
+        game = game_of(study)
+        return games.index(game) + height * (of_game[game].index(study.about.memory) - (len(of_game[game]) - 1) / 2)
+
     with style():
-        figure = Figure(figsize=(10, 1.6 + 0.22 * len(games) * (1 + len(memories))), layout="constrained")
+        figure = Figure(figsize=(10, 1.6 + 0.22 * len(games) * (1 + most)), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
         for number, (axis, third) in enumerate(zip(panels, ("first", "middle", "last"), strict=True)):
-            for place, memory in enumerate(memories):
+            for memory, colour in zip(memories, itertools.cycle(COLOURS), strict=False):
                 mine = [study for study in studies if study.about.memory == memory]
-                rows = [games.index(f"{study.about.env_id}, {view_name(study.about.partial_obs)}") for study in mine]
                 errors = np.nan_to_num([study.thirds.standard_error[number] for study in mine])
                 axis.barh(
-                    np.array(rows) + height * (place - (len(memories) - 1) / 2),
+                    [place(study) for study in mine],
                     [study.thirds.mean[number] for study in mine],
                     xerr=errors if errors.any() else None,
                     height=height,
-                    color=COLOURS[place % len(COLOURS)],
+                    color=colour,
                     label=memory,
                 )
             axis.set(xlim=(0, 1.05), xlabel=f"share of the recall, {third} third", ylim=(len(games) - 0.5, -0.5))
