@@ -17,6 +17,8 @@ help:
 	@echo "make demo       random play of the ten games in big batches, pictures in out/: under two minutes"
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the longer proofs"
+	@echo "make tests      tests alone"
+	@echo "make lint       lint and types alone"
 	@echo "make docs       make the gallery and the games' pages anew"
 	@echo "make site       build the documentation, with the games to play in it, as a site in site/"
 	@echo "make benchmark  compare the speed with popgym-arcade 0.0.7, which gets an environment of its own"

@@ -27,6 +27,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import signal
 import statistics
 import sys
 import time
@@ -64,15 +65,15 @@ def main() -> int:
     parser.add_argument(
         "--powers", type=int, nargs=2, default=(1, 15), metavar=("FIRST", "LAST"), help="of 2 (default: 1 15)"
     )
-    parser.add_argument("--obs-size", type=int, default=128, help="size of the frames (default: 128)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="measuring time of each rate (default: 0.3)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that compile (default: 1)")
+    parser.add_argument("--obs-size", type=arguments.integer(64, 512), default=128, help="size of the frames (default: 128)")
+    parser.add_argument(
+        "--seconds", type=arguments.real(0.001, 3600), default=0.3, help="measuring time of each rate (default: 0.3)"
+    )
+    parser.add_argument("--workers", type=arguments.integer(1), default=1, help="processes that compile (default: 1)")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     options = parser.parse_args()
     if not 0 <= options.powers[0] <= options.powers[1] <= 24:
         parser.error(f"--powers must be from 0 to 24, the smaller one first, got {options.powers}")
-    if options.workers < 1:
-        parser.error(f"--workers must be at least 1, got {options.workers}")
     # Before JAX starts: no process takes the device's memory for itself.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     sizes = [1 << power for power in range(options.powers[0], options.powers[1] + 1)]
@@ -83,6 +84,10 @@ def main() -> int:
 
     machine = speed.machine()
     path = options.out / f"device-{speed.file_name(machine)}.json"
+    try:
+        files.check_folder(path)
+    except OSError as error:
+        parser.error(f"argument --out: {error}")
     asked = {"machine": machine, "obs_size": options.obs_size, "seconds": options.seconds}
     found = read(path, asked)
 
@@ -98,15 +103,21 @@ def main() -> int:
     written = time.monotonic()
     try:
         with terminal.Progress() as progress:
+            progress(f"compiling the first of {len(new)} points")
             for number, done in enumerate(concurrent.futures.as_completed(running)):
                 found[running[done]] = done.result()
                 progress(f"{number + 1} of {len(new)} points")
                 if time.monotonic() - written > _WRITE_SECONDS:
                     write()
                     written = time.monotonic()
+    except KeyboardInterrupt:
+        print(f"stopped after {len(found)} of {len(points)} points; the same command goes on", file=sys.stderr)
+        return 130
     finally:
-        pool.shutdown(cancel_futures=True)
         write()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.terminate()
     print(table([found[point] for point in sorted(found)]))
     print(f"wrote {path} and {path.with_suffix('.png')}")
     return 0
@@ -123,7 +134,8 @@ def read(path: pathlib.Path, asked: dict[str, Any]) -> dict[Point, dict[str, Any
 
 
 def _take_turns(lock: Any) -> None:
-    """Let this process and others time one after the other."""
+    """Let this process and others time one after the other; it is ended by the one that began it, not by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     global _turn
     _turn = lock
 

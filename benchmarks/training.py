@@ -40,7 +40,7 @@ import jax
 import jax.numpy as jnp
 import peer
 
-from popgym_arcade import files, speed, terminal
+from popgym_arcade import arguments, files, speed, terminal
 from popgym_arcade.baselines.algorithm import Task
 from popgym_arcade.baselines.collect import collect
 from popgym_arcade.baselines.evaluation import greedy
@@ -108,12 +108,16 @@ def main() -> int:
     parser.add_argument("--num-steps", type=int, default=32, help="steps of each in an update (default: 32)")
     parser.add_argument("--epochs", type=int, default=4, help="epochs of an update (default: 4)")
     parser.add_argument("--minibatches", type=int, default=2, help="minibatches of an epoch (default: 2)")
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each package and way (default: 3)")
+    parser.add_argument(
+        "--rounds", type=arguments.integer(1), default=3, help="processes of each package and way (default: 3)"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="measuring time of our processes (default: 10)")
     parser.add_argument("--updates", type=int, default=2, help="updates of a run of the peer, at least 2 (default: 2)")
     parser.add_argument("--no-peer", action="store_true", help="measure this package alone")
-    parser.add_argument("--seeds", type=int, default=1, help="agents of ours in one program (default: 1)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that compile at once (default: 1)")
+    parser.add_argument("--seeds", type=arguments.integer(1), default=1, help="agents of ours in one program (default: 1)")
+    parser.add_argument(
+        "--workers", type=arguments.integer(1), default=1, help="processes that compile at once (default: 1)"
+    )
     parser.add_argument("--peer-venv", type=pathlib.Path, default=peer.FOLDER, help="where the peer is installed")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     parser.add_argument("--way", choices=WAYS, help="measure this package in this way, in this process, and print figures")
