@@ -110,7 +110,8 @@ def test_a_person_plays_the_game_of_popgym_arcade_play(env_id: str, served: Any)
     assert session(page, "digest()") == known.digest()
     assert session(page, "total") == known.total
     for view, partial_obs in (("MDP", False), ("POMDP", True)):
-        assert np.array_equal(shown(page, view), known.frame(partial_obs))
+        frame = known.frame(partial_obs)
+        until(page, lambda view=view, frame=frame: np.array_equal(shown(page, view), frame))
     known.close()
 
 
@@ -120,19 +121,21 @@ def test_views_switch_in_mid_game(served: Any) -> None:
     def seen() -> list[str]:
         return [view for view in ("MDP", "POMDP") if page.locator(f"#{view}").is_visible()]
 
-    assert seen() == ["MDP"]
+    until(page, lambda: seen() == ["MDP"])
     press(page, "ArrowRight", "t")
-    assert seen() == ["POMDP"] and session(page, "step") == 1
+    until(page, lambda: seen() == ["POMDP"])
+    assert session(page, "step") == 1
     press(page, "b")
-    assert seen() == ["MDP", "POMDP"]
-    assert page.locator("#toggleBoth").get_attribute("aria-pressed") == "true"
+    until(page, lambda: seen() == ["MDP", "POMDP"])
+    until(page, lambda: page.locator("#toggleBoth").get_attribute("aria-pressed") == "true")
     press(page, "b", "T")
-    assert seen() == ["MDP"] and session(page, "step") == 1
+    until(page, lambda: seen() == ["MDP"])
+    assert session(page, "step") == 1
     press(page, "r")
-    assert session(page, "step") == 0 and page.locator("#seed").input_value() == "6"
+    until(page, lambda: session(page, "step") == 0 and page.locator("#seed").input_value() == "6")
     page.locator("#seed").fill("77")
     page.locator("#seed").press("Enter")
-    assert session(page, "seed") == 77
+    until(page, lambda: session(page, "seed") == 77)
 
 
 def test_logs_are_shown_here_and_there(served: Any, tmp_path: pathlib.Path) -> None:
@@ -200,7 +203,7 @@ def test_games_that_run_begin_with_a_key_and_pause(served: Any) -> None:
     step = session(page, "step")
     page.wait_for_timeout(200)
     assert session(page, "step") == step
-    assert "Paused" in page.locator("#message").inner_text()
+    until(page, lambda: "Paused" in page.locator("#message").inner_text())
     page.locator("#oneStep").click()
     assert session(page, "step") == step + 1
     page.locator("#stage").press("ArrowLeft")
@@ -219,7 +222,7 @@ def test_the_expert_is_watched_and_the_agent_raced(served: Any) -> None:
     page.locator("#player").select_option("agent")
     page.locator("#message").get_by_text("The trained agent, who sees the POMDP, plays.").wait_for()
     page.locator("#oneStep").click()
-    assert page.locator("#values li").count() == 5
+    until(page, lambda: page.locator("#values li").count() == 5)
     assert page.locator("#values .best").count() == 1
     page.locator("#player").select_option("agent")
     page.locator("#player").select_option("you")  # at once: the last choice counts, though the agent may come later
@@ -301,7 +304,7 @@ def test_a_phone(served: Any) -> None:
         box = button.bounding_box()
         assert min(box["width"], box["height"]) >= 44 and box["y"] + box["height"] < 844
         button.tap()
-    assert session(page, "step") == 5
+    until(page, lambda: session(page, "step") == 5)
 
 
 def test_controls_have_names_and_show_the_focus(served: Any) -> None:
