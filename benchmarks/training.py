@@ -47,6 +47,7 @@ from popgym_arcade.baselines.evaluation import greedy
 from popgym_arcade.baselines.model.memory import count_parameters
 from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.baselines.training.config import SMALL, Config
+from popgym_arcade.baselines.training.trainer import over_seeds
 
 HERE = pathlib.Path(__file__).parent
 
@@ -187,21 +188,14 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
         )
         return learner._replace(actors=actors, updates=learner.updates + 1), rollout
 
-    def of_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
-        """Run a function for each seed; a single one not by vmap, which turns branches into both of their sides."""
-        if options.seeds > 1:
-            return jax.vmap(function)
-        return lambda tree, key: jax.tree.map(
-            lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], (tree, key)))
-        )
-
     def compiled(function: Callable[..., Any]) -> Callable[[Any], Any]:
-        program = jax.jit(of_seeds(function), donate_argnums=0).lower(learner, keys).compile()
+        program = jax.jit(over_seeds(function, options.seeds), donate_argnums=0).lower(learner, keys).compile()
         return lambda learner: program(learner, keys)
 
     keys = jax.random.split(jax.random.key(0), options.seeds)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
-    learner = jax.jit(of_seeds(lambda params, key: algorithm.init(params, task(key))))(stacked, keys)
+    init = over_seeds(lambda params, key: algorithm.init(params, task(key)), options.seeds)
+    learner = jax.jit(init)(stacked, keys)
     start = time.perf_counter()
     update = compiled(lambda learner, key: algorithm.update(learner, task(key)))
     compile_seconds = time.perf_counter() - start

@@ -57,19 +57,8 @@ def test_options_are_varied(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtur
 
 
 def test_runs_of_several_seeds(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "sweep",
-        "pqn",
-        "--env-ids",
-        "AutoEncodeEasy",
-        "--view",
-        "mdp",
-        "--folder",
-        str(tmp_path),
-        "--seeds",
-        "3",
-        "0",
-    ]
+    command = ["sweep", "pqn", "--env-ids", "AutoEncodeEasy", "--view", "mdp", "--folder", str(tmp_path)]
+    command += ["--seeds", "3", "0"]
     assert cli.main([*command, "--list", "--", "--num-seeds", "3"]) == 0
     assert all("--num-seeds 3" in line for line in (tmp_path / "commands.txt").read_text().splitlines())
     capsys.readouterr()

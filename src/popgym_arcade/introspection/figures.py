@@ -1,6 +1,5 @@
 """Figures of what was measured. Maps are in viridis and cividis, which the colour-blind can read."""
 
-import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from popgym_arcade.figures import (
     MaxNLocator,
     checked_format,
     estimates,
+    look,
     save,
     style,
 )
@@ -145,7 +145,7 @@ def thirds_figure(studies: Sequence[DensityStudy]) -> Figure:
         figure = Figure(figsize=(10, 1.6 + 0.22 * len(games) * (1 + most)), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
         for number, (axis, third) in enumerate(zip(panels, ("first", "middle", "last"), strict=True)):
-            for memory, colour in zip(memories, itertools.cycle(COLOURS), strict=False):
+            for rank, memory in enumerate(memories):
                 mine = [study for study in studies if study.about.memory == memory]
                 errors = np.nan_to_num([study.thirds.standard_error[number] for study in mine])
                 axis.barh(
@@ -153,7 +153,7 @@ def thirds_figure(studies: Sequence[DensityStudy]) -> Figure:
                     [study.thirds.mean[number] for study in mine],
                     xerr=errors if errors.any() else None,
                     height=height,
-                    color=colour,
+                    color=look(rank)[0],
                     label=memory,
                 )
             axis.set(xlim=(0, 1.05), xlabel=f"share of the recall, {third} third", ylim=(len(games) - 0.5, -0.5))

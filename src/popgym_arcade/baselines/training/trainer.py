@@ -384,6 +384,18 @@ class _Programs:
     """The shapes and dtypes of a learner, of all environments."""
 
 
+def over_seeds(function: Callable[..., Any], num_seeds: int) -> Callable[..., Any]:
+    """Let a function of one seed take and return trees whose leading axis is that of the seeds."""
+    if num_seeds > 1:
+        return jax.vmap(function)
+
+    def one(*arguments: Any) -> Any:
+        # Not by vmap, which would turn every branch into both of its sides.
+        return jax.tree.map(lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], arguments)))
+
+    return one
+
+
 @functools.lru_cache(maxsize=4)
 def _programs(config: Config[Any], env: Environment[Any, Any], layout: Layout, at_once: int) -> _Programs:
     """Return the programs of a config, whatever its seeds: runs of one process, one after the other, share them."""
@@ -399,19 +411,11 @@ def _programs(config: Config[Any], env: Environment[Any, Any], layout: Layout, a
     def update(learner: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
         return algorithm.update(learner, task(key, layout.shard))
 
-    def over_seeds(function: Any) -> Any:
-        if at_once > 1:
-            return jax.vmap(function)
-
-        def one(*arguments: Any) -> Any:
-            # Not by vmap, which would turn every branch into both of its sides.
-            return jax.tree.map(lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], arguments)))
-
-        return one
-
     whole = jax.eval_shape(lambda params, key: algorithm.init(params, task(key, Shard())), params, _keys([0])[0])
     kind = type(whole)
-    return _Programs(layout.init(over_seeds(init), kind), layout.update(over_seeds(update), kind), structure, whole)
+    return _Programs(
+        layout.init(over_seeds(init, at_once), kind), layout.update(over_seeds(update, at_once), kind), structure, whole
+    )
 
 
 class _Recent:
