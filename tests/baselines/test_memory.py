@@ -152,6 +152,26 @@ def test_none_has_the_capacity_of(name: str) -> None:
         assert count("none", capacity_of=name) == pytest.approx(count(name), rel=0.01)
 
 
+def test_gru_is_that_of_memax() -> None:
+    """What is computed in another order than by memax, values and gradients, is the same up to rounding."""
+    memory: Any = make("gru")
+    layer = memory.layers[0]
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(2, TIME, SIZE)).astype(np.float32)
+    start = jnp.arange(TIME) == START
+    hidden = rng.normal(size=SIZE).astype(np.float32)
+
+    def outcome(layer: Any, hidden: jax.Array, x: jax.Array, call: Any) -> Any:
+        state, y = call(layer, (hidden, jnp.zeros((), bool)), x, start)
+        return jnp.sum(y * weights), (state, y)
+
+    differentiate: Any = jax.jit(jax.grad(outcome, argnums=(0, 1, 2), has_aux=True), static_argnums=3)
+    ours, theirs = (differentiate(layer, hidden, x, kind.__call__) for kind in (type(layer), type(layer).__base__))
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_names() -> None:
     assert len(memory_names()) == 24
     for name in ("lru", "LRU", "Lru"):

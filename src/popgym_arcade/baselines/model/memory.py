@@ -11,6 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
 from popgym_arcade import checks
@@ -264,6 +265,75 @@ class _Memax(Memory):
         return self._layer.latest_recurrent_state(states), y
 
 
+class _GRU(_Memax):
+    """memax's GRU with what does not wait for the step before taken out of the loop: the maps of inputs, and, where it is
+    differentiated, the weights' gradients, which are products over all steps rather than a sum kept up step by step."""
+
+    def __call__(
+        self, state: Any, x: Float32[Array, "T size"], start: Bool[Array, "T"]
+    ) -> tuple[Any, Float32[Array, "T size"]]:
+        hidden, started = state
+        cell = self._layer.algebra.algebra
+        maps = [cell.W_z, cell.W_r, cell.W_h]
+        weights = jnp.concatenate([layer.weight for layer in maps])
+        inputs = x @ weights.T + jnp.concatenate([layer.bias for layer in maps])
+        gates = jnp.concatenate([cell.U_z.weight, cell.U_r.weight])
+        after = _recur(hidden, gates, cell.U_h.weight, inputs, start)
+        return (after[-1], started | start.any()), after
+
+
+# With W x + b of update gate z, reset gate r and candidate c as inputs, and p = h_{t-1}, or 0 at a start:
+# h_t = (1 - z) p + z c, where z, r = sigmoid(inputs + gates p) and c = tanh(inputs + candidate (r p)).
+@jax.custom_vjp
+def _recur(
+    state: Float32[Array, "size"],
+    gates: Float32[Array, "2*size size"],
+    candidate: Float32[Array, "size size"],
+    inputs: Float32[Array, "T 3*size"],
+    start: Bool[Array, "T"],
+) -> Float32[Array, "T size"]:
+    return _recur_and_keep(state, gates, candidate, inputs, start)[0]
+
+
+def _recur_and_keep(state: Any, gates: Any, candidate: Any, inputs: Any, start: Any) -> Any:
+    size = len(state)
+    # Transposed once, or else a CPU does it at every step.
+    gates_t, candidate_t = jax.lax.optimization_barrier((gates.T, candidate.T))
+
+    def step(hidden: Any, at: Any) -> Any:
+        inputs, start = at
+        before = jnp.where(start, 0.0, hidden)
+        z, r = jnp.split(jax.nn.sigmoid(inputs[: 2 * size] + before @ gates_t), 2)
+        c = jnp.tanh(inputs[2 * size :] + (r * before) @ candidate_t)
+        hidden = (1 - z) * before + z * c
+        return hidden, (hidden, before, z, r, c)
+
+    _, (hidden, *kept) = jax.lax.scan(step, state, (inputs, start))
+    return hidden, (gates, candidate, start, *kept)
+
+
+def _recur_gradient(kept: Any, gradient: Float32[Array, "T size"]) -> Any:
+    gates, candidate, start, before, z, r, c = kept
+
+    def step_back(by_hidden: Any, at: Any) -> Any:
+        gradient, start, before, z, r, c = at
+        by_hidden += gradient
+        by_candidate = by_hidden * z * (1 - c**2)
+        by_reset = by_candidate @ candidate
+        by_gates = jnp.concatenate([by_hidden * (c - before) * z * (1 - z), by_reset * before * r * (1 - r)])
+        by_before = by_hidden * (1 - z) + by_reset * r + by_gates @ gates
+        return jnp.where(start, 0.0, by_before), (by_gates, by_candidate)
+
+    steps = gradient, start, before, z, r, c
+    by_state, (by_gates, by_candidate) = jax.lax.scan(step_back, jnp.zeros_like(gradient[0]), steps, reverse=True)
+    by_inputs = jnp.concatenate([by_gates, by_candidate], axis=1)
+    by_start = np.zeros(start.shape, jax.dtypes.float0)
+    return by_state, by_gates.T @ before, by_candidate.T @ (r * before), by_inputs, by_start
+
+
+_recur.defvjp(_recur_and_keep, _recur_gradient)
+
+
 class _Resettable(eqx.Module):
     """In place of memax's `Resettable`, which multiplies the past by zero at a start: NaN times zero is NaN. We select."""
 
@@ -302,7 +372,8 @@ def _memax_layers(
     model: Any = get_residual_memory_model(
         model_name=name, input=size, hidden=size, output=size, num_layers=layers, key=key, layer_kwargs=options
     )
-    return tuple(_Memax(layer) for layer in model.layers)
+    make_layer = _GRU if name == "GRU" else _Memax
+    return tuple(make_layer(layer) for layer in model.layers)
 
 
 def checked_name(memory: str, *others: str) -> str:
