@@ -266,8 +266,10 @@ class _Memax(Memory):
 
 
 class _GRU(_Memax):
-    """memax's GRU with what does not wait for the step before taken out of the loop: the maps of inputs, and, where it is
-    differentiated, the weights' gradients, which are products over all steps rather than a sum kept up step by step."""
+    """memax's GRU, with what does not wait for the step before taken out of the loop.
+
+    That is the maps of inputs and the weights' gradients: each is a product over all steps.
+    """
 
     def __call__(
         self, state: Any, x: Float32[Array, "T size"], start: Bool[Array, "T"]
