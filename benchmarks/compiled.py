@@ -22,8 +22,10 @@ It needs a virtual environment with the compiler, some 6 GB for NVIDIA and 1 GB 
     .venv-tpu/bin/python benchmarks/compiled.py --target v5e [ENV_ID ...]
 
 Without ENV_ID it takes all Easy games. With `--rollout STEPS` it compiles a scan that stacks the frames of so many steps:
-XLA fills the stack with zeros first, draws, and copies what is drawn into it. The figures are written to
-`benchmarks/results/compiled-TARGET.json`.
+XLA fills the stack with zeros first, draws, and copies what is drawn into it. With `--update MEMORY ...` it compiles
+an update of PPO's preset cpu in place of a step, with each of these memories, and counts what it starts, in a loop as
+often as it turns; that needs the extra `baselines`. The figures are written to `benchmarks/results/compiled-TARGET.json`, or
+beside it.
 """
 
 import argparse
@@ -101,13 +103,22 @@ def main() -> int:
     parser.add_argument(
         "--rollout", type=int, metavar="STEPS", help="compile a scan that stacks the frames of so many steps"
     )
+    parser.add_argument(
+        "--update", nargs="+", metavar="MEMORY", help="compile an update of PPO's preset cpu, with each of these memories"
+    )
+    parser.add_argument("--num-seeds", type=int, default=1, help="with --update: seeds side by side (default: 1)")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder for the figures")
     options = parser.parse_args()
+    if options.update and options.rollout:
+        parser.error("--rollout and --update are two programs: choose one")
 
     dump = tempfile.TemporaryDirectory()
-    # Before JAX starts: programs are dumped, and kernels stay one by one instead of being recorded as graphs.
-    flags = f" --xla_dump_to={dump.name} --xla_dump_emitter_re=.* --xla_gpu_enable_command_buffer="
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (flags if TARGETS[options.target].platform == "cuda" else "")
+    if TARGETS[options.target].platform == "cuda":
+        # Before JAX starts: kernels stay one by one instead of being recorded as graphs, and those of games are kept.
+        flags = " --xla_gpu_enable_command_buffer="
+        if not options.update:
+            flags += f" --xla_dump_to={dump.name} --xla_dump_emitter_re=.*"
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + flags
     os.environ["JAX_PLATFORMS"] = "cpu"
     from popgym_arcade import files, registered_envs
 
@@ -117,26 +128,28 @@ def main() -> int:
     rows: list[Row] = []
     for env_id in options.env_ids or [name for name in registered_envs if name.endswith("Easy")]:
         for view in [options.view] if options.view else ["mdp", "pomdp"]:
-            rows.append(measure(env_id, view, options, pathlib.Path(dump.name)))
-            print(_line(rows[-1]) if len(rows) > 1 else f"{_head(rows[-1])}\n{_line(rows[-1])}", flush=True)
-    name = f"compiled-{options.target}{f'-rollout{options.rollout}' if options.rollout else ''}.json"
+            for memory in options.update or [None]:
+                row = measure_update(env_id, view, memory, options) if memory else measure(env_id, view, options, dump.name)
+                print(_line(row) if rows else f"{_head(row)}\n{_line(row)}", flush=True)
+                rows.append(row)
     options.out.mkdir(parents=True, exist_ok=True)
-    what = {"target": options.target, "num_envs": options.num_envs, "obs_size": options.obs_size, "rollout": options.rollout}
-    files.write_whole(options.out / name, json.dumps({**what, **_versions(), "games": rows}, indent=1).encode() + b"\n")
+    what: Row = {"target": options.target}
+    if options.update:
+        name, what = "-update", what | {"algorithm": "ppo", "preset": "cpu", "num_seeds": options.num_seeds}
+    else:
+        name = f"-rollout{options.rollout}" if options.rollout else ""
+        what |= {name: getattr(options, name) for name in ("num_envs", "obs_size", "rollout")}
+    path = options.out / f"compiled-{options.target}{name}.json"
+    files.write_whole(path, json.dumps({**what, **_versions(), "games": rows}, indent=1).encode() + b"\n")
     return 0
 
 
-def measure(env_id: str, view: str, options: argparse.Namespace, dump: pathlib.Path) -> Row:
-    """Compile one view of a game and count."""
-    import jax
-
-    target = TARGETS[options.target]
+def measure(env_id: str, view: str, options: argparse.Namespace, folder: str) -> Row:
+    """Compile one view of a game and count; `folder` is where the compiler leaves its programs."""
+    target, dump = TARGETS[options.target], pathlib.Path(folder)
     for old in dump.glob("*"):
         old.unlink()
-    function, arguments = _program(env_id, view, options)
-    compiled = jax.jit(function).lower(*_placed(arguments, target)).compile()
-    memory: Any = compiled.memory_analysis()
-    module = Module(compiled.as_text() or "")
+    module, memory = _compiled(*_program(env_id, view, options), target)
     frames = options.num_envs * options.obs_size**2 * 3 * (options.rollout or 1)
     written = {op: module.written(op) * module.runs(op) for op in module.operations()}
     row: dict[str, Any] = {
@@ -160,6 +173,45 @@ def measure(env_id: str, view: str, options: argparse.Namespace, dump: pathlib.P
         cycles = sum(op.cycles * module.runs(op) for op in module.operations())
         row["cycles_per_frame"] = round(cycles / options.num_envs / (options.rollout or 1))
     return row
+
+
+def measure_update(env_id: str, view: str, memory: str, options: argparse.Namespace) -> Row:
+    """Compile an update of PPO's preset cpu, and count what it starts."""
+    import equinox as eqx
+    import jax
+
+    from popgym_arcade.baselines.algorithm import Task
+    from popgym_arcade.baselines.training import config
+    from popgym_arcade.baselines.training.trainer import over_seeds
+
+    settings = config.preset("cpu", "ppo", env_id, memory)
+    run = config.from_dict({"algorithm": "ppo", "env_id": env_id, "view": view, "memory": memory, **settings})
+    env, env_params = run.make_env()
+    params, structure = eqx.partition(run.network_shapes(), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    first, update = (
+        over_seeds(lambda learner, key, call=call: call(learner, Task(env, env_params, structure, key)), options.num_seeds)
+        for call in (run.algorithm.init, run.algorithm.update)
+    )
+    every = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((options.num_seeds, *leaf.shape), leaf.dtype), params)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), options.num_seeds))
+    module, used = _compiled(update, (jax.eval_shape(first, every, keys), keys), TARGETS[options.target])
+    return {
+        "env_id": env_id,
+        "view": view,
+        "memory": memory,
+        "kernels": sum(1 for _ in module.operations()),
+        "started": sum(module.runs(op) for op in module.operations()),
+        "loops": sum(op.opcode == "while" for op in module.reached()),
+        "temporary_megabytes": round(used.temp_size_in_bytes / 1e6),
+    }
+
+
+def _compiled(function: Callable[..., Any], arguments: Any, target: Target) -> tuple["Module", Any]:
+    """Compile a function for a device that is not there: the program, and the memory that it takes."""
+    import jax
+
+    compiled = jax.jit(function).lower(*_placed(arguments, target)).compile()
+    return Module(compiled.as_text() or ""), compiled.memory_analysis()
 
 
 def _program(env_id: str, view: str, options: argparse.Namespace) -> tuple[Callable[..., Any], Any]:
