@@ -163,9 +163,10 @@ def measure(env_id: str, view: str, options: argparse.Namespace, folder: str) ->
         "temporaries": round(memory.temp_size_in_bytes / frames, 3),
     }
     if target.platform == "cuda":
-        drawing = {op.name: size / frames for op, size in written.items() if size >= frames * _DRAWS}
-        each = _instructions_per_byte(dump, drawing)
-        row["instructions_per_byte"] = round(sum(each[name] * share for name, share in drawing.items()), 1)
+        drawing = {op: size / frames for op, size in written.items() if size >= frames * _DRAWS}
+        # What the driver copies has no machine code of its own.
+        each = _instructions_per_byte(dump, [op.name for op in drawing if '"kind":"__custom_fusion"' not in op.text])
+        row["instructions_per_byte"] = round(sum(each.get(op.name, 0) * share for op, share in drawing.items()), 1)
         fill = target.bandwidth * _FILLED / max(row["frames_written"], 1)
         issue = _ISSUED / row["instructions_per_byte"]
         row["bound_mega_frames"] = round(min(fill, issue) / (options.obs_size**2 * 3) / 1e6, 1)
@@ -316,7 +317,7 @@ class Module:
 
     def operations(self) -> Iterator[Operation]:
         """What is started on the device."""
-        return (op for op in self._runs if op.opcode not in _NO_KERNELS | _CONTROL and not op.opcode.endswith("-done"))
+        return (op for op in self._runs if op.opcode not in _NO_KERNELS | _CONTROL and not _starts_nothing(op))
 
     def runs(self, op: Operation) -> int:
         """How often an operation runs, where loops tell how often they turn."""
@@ -334,6 +335,10 @@ class Module:
             if update.shape.partition("{")[0] in op.shape and operands[1] in shapes:
                 total += _size(shapes[operands[1]]) - _size(update.shape)
         return total
+
+
+def _starts_nothing(op: Operation) -> bool:
+    return op.opcode.endswith("-done") or 'custom_call_target="AllocateBuffer"' in op.text
 
 
 def _size(shape: str) -> int:

@@ -274,10 +274,11 @@ class Screen:
         return frame
 
     def _look_up(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
-        """Look up every pixel, where it is written, in one kernel.
+        """Look up every pixel, where it is written.
 
         Four bytes, parts of two neighbouring pixels, are made at once, as a word; where a row is no whole number of words,
-        each byte for itself.
+        each byte for itself. Rows with the same patches are a band, which has a kernel of its own: one for all would branch
+        at every pixel.
         """
         size = self.obs_size
         owner = np.zeros((size, size), np.int32)  # the patch that each pixel belongs to, counted from 1
@@ -287,27 +288,25 @@ class Screen:
         words = size % 4 == 0
         byte = np.arange(0, 3 * size, 4 if words else 3)  # where in a row each word, or else each pixel, begins
         pixels = [byte // 3, byte // 3 + 1] if words else [byte // 3]
-        cells = [self._cells(layers, cols) for cols in pixels]
+        shift = (byte % 3 * 8).astype(np.uint32)
         bands = []
         for rows in _runs(owner):
-            parts = []
-            owners = np.stack([owner[rows[0], cols] for cols in pixels], 1)
-            for part in _runs(owners):
-                here = np.s_[rows[0] : rows[-1] + 1, part[0] : part[-1] + 1]
-                colours = [
-                    patches[number - 1].pick(rows, cols[part]) if number else looked_up[here]
-                    for number, cols, looked_up in zip(owners[part[0]], pixels, cells, strict=True)
-                ]
-                shift = (byte[None, part] % 3 * 8).astype(np.uint32)
-                parts.append(colours[0] >> shift | colours[1] << (24 - shift) if words else colours[0])
-            bands.append(jnp.concatenate(parts, 1))
-        drawn = jnp.concatenate(bands)
+            owners = owner[rows[0]]
+            colours = [self._cells(layers, rows, cols) for cols in pixels]
+            for number in np.unique(owners[owners > 0]):
+                inside = np.flatnonzero(owners == number)
+                for which, cols in enumerate(pixels):
+                    # Looked up in all columns and then chosen, which is cheaper than a branch.
+                    patch = patches[number - 1].pick(rows, np.clip(cols, inside[0], inside[-1]))
+                    colours[which] = jnp.where(owners[cols] == number, patch, colours[which])
+            bands.append(colours[0] >> shift | colours[1] << (24 - shift) if words else colours[0])
+        drawn = bands[0] if len(bands) == 1 else _stack(*bands)
         if words:
             return lax.bitcast_convert_type(drawn, jnp.uint8).reshape(size, size, 3)
         return (drawn[..., None] >> np.array([[[0, 8, 16]]], np.uint32)).astype(jnp.uint8)
 
-    def _cells(self, layers: Sequence[Fill | Stamp], cols: np.ndarray) -> jax.Array:
-        """Look up the colours of background and cells in some columns: uint32[obs_size, cols].
+    def _cells(self, layers: Sequence[Fill | Stamp], rows: np.ndarray, cols: np.ndarray) -> jax.Array:
+        """Look up the colours of background and cells in some rows and columns: uint32[rows, cols].
 
         A pixel has a slot, which tells its cell, and a texel, its place there. The cells' glyphs, known at run time, tell
         where in one table of colours the texels of each slot begin.
@@ -326,7 +325,10 @@ class Screen:
             texel[box] = np.tile(np.arange(height * width, dtype=np.uint32).reshape(height, width), (grid.rows, grid.cols))
             colours.append(grid.glyphs.reshape(-1, 3))
             used, first_cell = used + len(colours[-1]), first_cell + grid.rows * grid.cols
-        return take(pack(np.concatenate(colours)), take(jnp.concatenate(begins), slot[:, cols]) + texel[:, cols])
+        here = np.ix_(rows, cols)
+        if not slot[rows].any():
+            return jnp.asarray(pack(self.background[here]))
+        return take(pack(np.concatenate(colours)), take(jnp.concatenate(begins), slot[here]) + texel[here])
 
 
 def shown(grid: Grid, layers: Sequence[Fill | Stamp]) -> jax.Array:
@@ -400,6 +402,28 @@ def _copy_rows(frame: jax.Array, atlas: jax.Array, numbers: jax.Array, top: int,
     if len(numbers) < _LOOPED_ROWS:
         return functools.reduce(lambda frame, row: copy(row, frame), range(len(numbers)), frame)
     return lax.fori_loop(0, len(numbers), copy, frame)
+
+
+@jax.custom_batching.custom_vmap
+def _stack(*bands: jax.Array) -> jax.Array:
+    """Put bands, uint32[..., rows, columns], one below the other, each of which writes its own part of the memory."""
+    *batch, _, cols = bands[0].shape
+    ends = np.cumsum([band.shape[-2] for band in bands])
+    # Releases of JAX that cannot leave memory as it is fill it first.
+    stack = getattr(lax, "empty", jnp.zeros)((*batch, int(ends[-1]), cols), bands[0].dtype)
+    for band, end in zip(bands, ends, strict=True):
+        stack = lax.dynamic_update_slice(stack, band, (*[0] * len(batch), int(end) - band.shape[-2], 0))
+    return stack
+
+
+# By vmap's own rule memory without content, of which all frames have the same, would be copied for each.
+@_stack.def_vmap
+def _stack_batched(size: int, batched: Sequence[bool], *bands: jax.Array) -> tuple[jax.Array, bool]:
+    every = [
+        band if has_batch else jnp.broadcast_to(band, (size, *band.shape))
+        for band, has_batch in zip(bands, batched, strict=True)
+    ]
+    return _stack(*every), True
 
 
 def _overlay(frame: jax.Array, image: jax.Array, top: int | jax.Array, left: int) -> jax.Array:
