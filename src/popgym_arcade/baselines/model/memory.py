@@ -334,6 +334,7 @@ def _recur_gradient(kept: Any, gradient: Float32[Array, "T size"]) -> Any:
 
 
 _recur.defvjp(_recur_and_keep, _recur_gradient)
+_OWN: dict[str, type[_Memax]] = {"GRU": _GRU}  # models of memax that are computed in a way of our own
 
 
 class _Resettable(eqx.Module):
@@ -374,8 +375,8 @@ def _memax_layers(
     model: Any = get_residual_memory_model(
         model_name=name, input=size, hidden=size, output=size, num_layers=layers, key=key, layer_kwargs=options
     )
-    make_layer = _GRU if name == "GRU" else _Memax
-    return tuple(make_layer(layer) for layer in model.layers)
+    kind = _OWN.get(name, _Memax)
+    return tuple(kind(layer) for layer in model.layers)
 
 
 def checked_name(memory: str, *others: str) -> str:
