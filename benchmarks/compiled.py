@@ -8,9 +8,9 @@ them and prints, for each game and view:
 - drawing: the kernels that write more than a twentieth of the frames.
 - frames written: the bytes that all kernels write, in units of the frames.
 - temporaries: memory beside arguments and results, in units of the frames.
-- NVIDIA: machine instructions (SASS) per byte of the frames in the kernels that draw, those that are executed, where a
-  kernel branches by the place of a pixel, and the bound that follows for
-  drawing: a GPU issues 128 instructions a cycle on each multiprocessor, and fills its memory at some 5/8 of its bandwidth.
+- NVIDIA: machine instructions (SASS) that the kernels which draw execute, per byte of the frames, and the bound that follows
+  for drawing: a GPU issues 128 instructions a cycle on each multiprocessor, and fills its memory at some 5/8 of its
+  bandwidth.
 - TPU: the compiler's own estimate of cycles, per frame.
 
 It needs a virtual environment with the compiler, some 6 GB for NVIDIA and 1 GB for TPU:
@@ -138,7 +138,7 @@ def main() -> int:
         name, what = "-update", what | {"algorithm": "ppo", "preset": "cpu", "num_seeds": options.num_seeds}
     else:
         name = f"-rollout{options.rollout}" if options.rollout else ""
-        what |= {name: getattr(options, name) for name in ("num_envs", "obs_size", "rollout")}
+        what |= {key: getattr(options, key) for key in ("num_envs", "obs_size", "rollout")}
     path = options.out / f"compiled-{options.target}{name}.json"
     files.write_whole(path, json.dumps({**what, **_versions(), "games": rows}, indent=1).encode() + b"\n")
     return 0
@@ -165,8 +165,9 @@ def measure(env_id: str, view: str, options: argparse.Namespace, folder: str) ->
     if target.platform == "cuda":
         drawing = {op: size / frames for op, size in written.items() if size >= frames * _DRAWS}
         # What the driver copies has no machine code of its own.
-        each = _instructions_per_byte(dump, [op.name for op in drawing if '"kind":"__custom_fusion"' not in op.text])
-        row["instructions_per_byte"] = round(sum(each.get(op.name, 0) * share for op, share in drawing.items()), 1)
+        coded = {op.name: share for op, share in drawing.items() if '"kind":"__custom_fusion"' not in op.text}
+        each = _instructions_per_byte(dump, coded)
+        row["instructions_per_byte"] = round(sum(each[name] * share for name, share in coded.items()), 1)
         fill = target.bandwidth * _FILLED / max(row["frames_written"], 1)
         issue = _ISSUED / row["instructions_per_byte"]
         row["bound_mega_frames"] = round(min(fill, issue) / (options.obs_size**2 * 3) / 1e6, 1)

@@ -36,6 +36,7 @@ ENTRY %main (x: f32[4]) -> (u8[3,16], f32[4]) {
   %start = (s32[], u8[3,16]{1,0}) tuple(%x, %x)
   %loop = (s32[], u8[3,16]{1,0}) while(%start), condition=%test, body=%body, backend_config={"known_trip_count":{"n":"3"}}
   %copied = f32[4]{0} copy(%x)
+  %empty = u8[16]{0} custom-call(), custom_call_target="AllocateBuffer"
   ROOT %out = (u8[3,16]{1,0}, f32[4]{0}) tuple(%loop, %copied)
 }
 """

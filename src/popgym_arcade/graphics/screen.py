@@ -416,7 +416,7 @@ def _stack(*bands: jax.Array) -> jax.Array:
     return stack
 
 
-# By vmap's own rule memory without content, of which all frames have the same, would be copied for each.
+# vmap's own rule would copy the empty memory, which depends on no frame, for each of them.
 @_stack.def_vmap
 def _stack_batched(size: int, batched: Sequence[bool], *bands: jax.Array) -> tuple[jax.Array, bool]:
     every = [

@@ -266,9 +266,9 @@ class _Memax(Memory):
 
 
 class _GRU(_Memax):
-    """memax's GRU, with what does not wait for the step before taken out of the loop.
+    """memax's GRU, faster: only what depends on the step before is computed step by step.
 
-    That is the maps of inputs and the weights' gradients: each is a product over all steps.
+    The maps of inputs and the weights' gradients are products over all steps. It has no forward-mode derivative (`jax.jvp`).
     """
 
     def __call__(
@@ -276,7 +276,7 @@ class _GRU(_Memax):
     ) -> tuple[Any, Float32[Array, "T size"]]:
         hidden, started = state
         cell = self._layer.algebra.algebra
-        maps = [cell.W_z, cell.W_r, cell.W_h]
+        maps = [cell.W_z, cell.W_r, cell.W_h]  # as one
         weights = jnp.concatenate([layer.weight for layer in maps])
         inputs = x @ weights.T + jnp.concatenate([layer.bias for layer in maps])
         gates = jnp.concatenate([cell.U_z.weight, cell.U_r.weight])
