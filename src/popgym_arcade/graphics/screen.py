@@ -288,7 +288,7 @@ class Screen:
         words = size % 4 == 0
         byte = np.arange(0, 3 * size, 4 if words else 3)  # where in a row each word, or else each pixel, begins
         pixels = [byte // 3, byte // 3 + 1] if words else [byte // 3]
-        shift = (byte % 3 * 8).astype(np.uint32)
+        shift = (byte[None] % 3 * 8).astype(np.uint32)
         bands = []
         for rows in _runs(owner):
             owners = owner[rows[0]]
@@ -298,7 +298,7 @@ class Screen:
                 for which, cols in enumerate(pixels):
                     # Looked up in all columns and then chosen, which is cheaper than a branch.
                     patch = patches[number - 1].pick(rows, np.clip(cols, inside[0], inside[-1]))
-                    colours[which] = jnp.where(owners[cols] == number, patch, colours[which])
+                    colours[which] = jnp.where(owners[None, cols] == number, patch, colours[which])
             bands.append(colours[0] >> shift | colours[1] << (24 - shift) if words else colours[0])
         drawn = bands[0] if len(bands) == 1 else _stack(*bands)
         if words:
