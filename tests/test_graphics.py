@@ -30,6 +30,13 @@ def test_all_ways_of_drawing_agree(env_id: str, obs_size: int, monkeypatch: pyte
         assert np.array_equal(frames[0], frames[1]) and np.array_equal(frames[0], frames[2])
 
 
+def test_bands_are_stacked_in_batches_of_batches() -> None:
+    """Also where a band is the same for all frames of a batch."""
+    top, bottom = np.arange(24, dtype=np.uint32).reshape(2, 3, 2, 2), np.arange(90, 96, dtype=np.uint32).reshape(3, 2)
+    stacked = jax.vmap(jax.vmap(screen._stack, (0, None)), (0, None))(top, bottom)
+    assert np.array_equal(stacked, np.concatenate([top, np.broadcast_to(bottom, (2, 3, 3, 2))], 2))
+
+
 @pytest.mark.parametrize("obs_size", [64, 65, 95, 96, 191, 300, 512])
 def test_every_size_can_be_read(obs_size: int) -> None:
     """Score, repeats and every glyph of the board stay within the frame and apart from one another."""

@@ -276,7 +276,7 @@ class _GRU(_Memax):
     ) -> tuple[Any, Float32[Array, "T size"]]:
         hidden, started = state
         cell = self._layer.algebra.algebra
-        maps = [cell.W_z, cell.W_r, cell.W_h]  # as one
+        maps = [cell.W_z, cell.W_r, cell.W_h]  # one product for all
         weights = jnp.concatenate([layer.weight for layer in maps])
         inputs = x @ weights.T + jnp.concatenate([layer.bias for layer in maps])
         gates = jnp.concatenate([cell.U_z.weight, cell.U_r.weight])
