@@ -311,6 +311,9 @@ class Screen:
         A pixel has a slot, which tells its cell, and a texel, its place there. The cells' glyphs, known at run time, tell
         where in one table of colours the texels of each slot begin.
         """
+        here = np.ix_(rows, cols)
+        if not any(grid.top <= rows[-1] and rows[0] < grid.top + grid.rows * grid.cell[0] for grid in self.grids):
+            return jnp.asarray(pack(self.background[here]))
         begins = [jnp.zeros(1, jnp.uint32)]
         slot = np.zeros((self.obs_size, self.obs_size), np.uint32)
         texel = np.arange(self.obs_size**2, dtype=np.uint32).reshape(slot.shape)
@@ -325,9 +328,6 @@ class Screen:
             texel[box] = np.tile(np.arange(height * width, dtype=np.uint32).reshape(height, width), (grid.rows, grid.cols))
             colours.append(grid.glyphs.reshape(-1, 3))
             used, first_cell = used + len(colours[-1]), first_cell + grid.rows * grid.cols
-        here = np.ix_(rows, cols)
-        if not slot[rows].any():
-            return jnp.asarray(pack(self.background[here]))
         return take(pack(np.concatenate(colours)), take(jnp.concatenate(begins), slot[here]) + texel[here])
 
 
