@@ -240,29 +240,31 @@ class Screen:
         cells = [layer for layer in layers if not isinstance(layer, Patch)]
         patches = [layer for layer in layers if isinstance(layer, Patch)]
         return lax.platform_dependent(
-            cpu=lambda: _overlaid(self._copy_boxes(cells), patches),
+            cpu=lambda: self._copy_boxes(cells, patches),
             tpu=lambda: _overlaid(self._multiply(cells), patches),
             default=lambda: self._look_up(cells, patches),
         )
 
-    def _copy_boxes(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
+    def _copy_boxes(self, layers: Sequence[Fill | Stamp], patches: Sequence[Patch]) -> jax.Array:
         """Copy box by box, in place: a CPU's cache likes short rows of bytes, and most of the frame is left alone."""
-        frame = jnp.asarray(self.background)
+        # Loops over the bytes of a row are faster than those over pixels and colours, but patches are made of the latter.
+        pixel = (3,) if patches else ()
+        frame = jnp.asarray(_by_rows(self.background, pixel))
         for layer in layers:
             grid = layer.grid
             height, width = grid.cell
             if isinstance(layer, Stamp):
                 row, col = layer.position
-                corner = grid.top + row * height, grid.left + col * width, jnp.zeros_like(row)
-                frame = lax.dynamic_update_slice(frame, _pick(jnp.asarray(grid.glyphs), layer.glyph), corner)
+                glyph = _pick(jnp.asarray(_by_rows(grid.glyphs, pixel)), layer.glyph)
+                frame = _overlay(frame, glyph, grid.top + row * height, grid.left + col * width)
                 continue
             for cols in _groups(grid):
-                atlas = jnp.asarray(_combine(grid.glyphs[: grid.fillable], len(cols)))
+                atlas = jnp.asarray(_by_rows(_combine(grid.glyphs[: grid.fillable], len(cols)), pixel))
                 place_values = np.array([grid.fillable**i for i in reversed(range(len(cols)))], np.int32)
                 combinations = jnp.sum(layer.ids[:, cols[0] : cols[-1] + 1] * place_values[None, :], 1)
                 top = grid.top + layer.first_row * height
                 frame = _copy_rows(frame, atlas, combinations, top, grid.left + cols[0] * width)
-        return frame
+        return _overlaid(frame, patches) if patches else _settled(frame).reshape(self.background.shape)
 
     def _multiply(self, layers: Sequence[Fill | Stamp]) -> jax.Array:
         """Make a row of cells by a product of matrices: TPUs are good at that, and slow to look up."""
@@ -393,6 +395,11 @@ def _pick(images: jax.Array, index: jax.Array) -> jax.Array:
     return lax.dynamic_index_in_dim(images, index.astype(jnp.uint32), keepdims=False)
 
 
+def _by_rows(images: np.ndarray, pixel: tuple[int, ...]) -> np.ndarray:
+    """Reshape images, uint8[..., height, width, 3], to [..., height, width, 3] or [..., height, 3 * width]."""
+    return images.reshape(*images.shape[:-2], -1, *pixel)
+
+
 def _copy_rows(frame: jax.Array, atlas: jax.Array, numbers: jax.Array, top: int, left: int) -> jax.Array:
     """Copy images, whose numbers in the atlas are given, one below the other."""
 
@@ -402,6 +409,14 @@ def _copy_rows(frame: jax.Array, atlas: jax.Array, numbers: jax.Array, top: int,
     if len(numbers) < _LOOPED_ROWS:
         return functools.reduce(lambda frame, row: copy(row, frame), range(len(numbers)), frame)
     return lax.fori_loop(0, len(numbers), copy, frame)
+
+
+def _settled(frame: jax.Array) -> jax.Array:
+    """Return a frame, [rows, bytes], as it is, by a loop, which XLA does not merge with what comes next.
+
+    A reshape it would merge with the last box that is copied, and copy the whole frame for that.
+    """
+    return lax.fori_loop(0, 2, lambda _, frame: lax.dynamic_update_slice(frame, frame[:1, :1], (0, 0)), frame)
 
 
 @jax.custom_batching.custom_vmap
@@ -426,8 +441,10 @@ def _stack_batched(size: int, batched: Sequence[bool], *bands: jax.Array) -> tup
     return _stack(*every), True
 
 
-def _overlay(frame: jax.Array, image: jax.Array, top: int | jax.Array, left: int) -> jax.Array:
-    return lax.dynamic_update_slice(frame, image, (top, left, 0))
+def _overlay(frame: jax.Array, image: jax.Array, top: int | jax.Array, left: int | jax.Array) -> jax.Array:
+    """Put an image at (top, left), in pixels; both are [height, width, 3] or both [height, 3 * width]."""
+    corner = (top, left, 0) if frame.ndim == 3 else (top, 3 * left)
+    return lax.dynamic_update_slice(frame, image, corner)
 
 
 def _overlaid(frame: jax.Array, patches: Sequence[Patch]) -> jax.Array:
