@@ -8,6 +8,7 @@ It plays every game, with the expert and at random, and writes
                                 `python benchmarks/references.py measure` has measured
     docs/memory.md              what memory is worth in each game
     docs/results.md             the table of the entries in results/
+    docs/training.md            those of them that compare algorithms
     README.md                   the agents that come with the package
 
 `python -m docs.make --pages` writes all but the gallery, in a second. Tests compare the pages with the code.
@@ -15,6 +16,7 @@ It plays every game, with the expert and at random, and writes
 
 import argparse
 import ast
+import collections
 import inspect
 import pathlib
 import re
@@ -34,7 +36,7 @@ from popgym_arcade.graphics import font, palette, shapes
 
 DOCS = pathlib.Path(__file__).parent
 GALLERY, PAGES = DOCS / "gallery", DOCS / "games"
-MEMORY, RESULTS = DOCS / "memory.md", DOCS / "results.md"
+MEMORY, RESULTS, TRAINING = DOCS / "memory.md", DOCS / "results.md", DOCS / "training.md"
 README, ENTRIES = DOCS.parent / "README.md", DOCS.parent / "results"
 OWN_GAME = DOCS / "your-own-game.md"
 PLAYERS = {"expert": experts.expert, "random": experts.random_player}
@@ -189,7 +191,8 @@ def pages() -> dict[pathlib.Path, str]:
         written[PAGES / f"{slug(game)}.svg"] = scale.lines(rows)
     easy = [(game.__name__, scores.references(game.__name__ + LEVELS[0])) for game in environments.GAMES]
     written |= {PAGES / "README.md": _index(), PAGES / "all.svg": scale.lines(easy)}
-    parts = {RESULTS: {"entries": _entries()}, README: {"agents": _agents()}}
+    every, compared = _entries()
+    parts = {RESULTS: {"entries": every}, TRAINING: {"algorithms": compared}, README: {"agents": _agents()}}
     return written | {MEMORY: _memory()} | {page: _filled(page, made) for page, made in parts.items()}
 
 
@@ -350,15 +353,16 @@ def _memory() -> str:
     return _filled(MEMORY, parts)
 
 
-def _entries() -> str:
-    """The table of the entries: what each has taken, and come to."""
+def _entries() -> tuple[str, str]:
+    """The table of the entries, what each has taken and come to, and that of what several algorithms have learned."""
     from popgym_arcade.results import reading, statistics
 
     found, _ = reading.read_results([ENTRIES])
     groups = statistics.grouped(found, lambda result: f"{result.algorithm.upper()}, {result.memory}")
     statistics.check_distinct(groups)
     known = scores.known()
-    rows = []
+    learned = collections.Counter((group[:2], seeds[0].memory) for group, seeds in groups.items())
+    rows, compared = [], []
     for group in sorted(groups, key=lambda group: (group[1], known.index(group[0]))):
         env_id, partial_obs, agent = group
         seeds = groups[group]
@@ -379,8 +383,10 @@ def _entries() -> str:
                 ),
             ]
         )
+        if learned[group[:2], seeds[0].memory] > 1:
+            compared.append(rows[-1])
     header = ["game", "view", "agent", "seeds", "steps", "CPU minutes a seed", "return", "memory score", "above no memory"]
-    return _table(header, rows)
+    return _table(header, rows), _table(header, compared)
 
 
 def _filled(page: pathlib.Path, parts: dict[str, str]) -> str:

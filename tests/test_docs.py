@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 import popgym_arcade
-from docs import learning, make
+from docs import make
 from popgym_arcade import baselines, cli, environments, registration, testing
 from popgym_arcade.baselines.training import command
-from popgym_arcade.baselines.training.config import ALGORITHMS
 
 ROOT = make.DOCS.parent
 REPOSITORY = "https://ADDRESS/blob/main/"
@@ -32,7 +31,7 @@ GIFS.append(make.GALLERY / "your-own-game.gif")
 
 def test_pages_say_what_the_code_says() -> None:
     pages = make.pages()
-    assert set(pages) == {*make.PAGES.iterdir(), make.MEMORY, make.RESULTS, make.README}
+    assert set(pages) == {*make.PAGES.iterdir(), make.MEMORY, make.RESULTS, make.TRAINING, make.README}
     for path, text in pages.items():
         assert path.read_text() == text, f"{path.name} is stale: run `python -m docs.make --pages`"
 
@@ -148,14 +147,6 @@ def test_the_reference_has_all_public_names() -> None:
     for package in (popgym_arcade, baselines):
         for name in set(package.__all__) - {"__version__", "registered_envs"}:
             assert f"{package.__name__}.{name}" in described
-
-
-def test_pages_of_algorithms_tell_what_was_kept_of_runs() -> None:
-    told = json.loads(learning.CURVES.read_text())
-    for name in ALGORITHMS:
-        rows = learning.table([each for each in told if each["algorithm"] == name])
-        assert learning.BEGIN + rows + learning.END in (learning.ALGORITHM_PAGES / f"{name}.md").read_text()
-        assert learning.comparison(told, name).startswith(b"\x89PNG")
 
 
 def test_blocks_are_marked() -> None:

@@ -234,7 +234,7 @@ def _paper(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
 def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "obs_size": 64,
-        "encoder": "patch",
+        "encoder": "keypoint",
         "memory_size": 128,
         "hidden_size": 128,
         "layers": 1,
@@ -247,7 +247,6 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
     }
     if algorithm == "ppo":
         settings |= {
-            "encoder": "keypoint",
             "num_envs": 32,
             "num_steps": 128,
             "epochs": 4,
