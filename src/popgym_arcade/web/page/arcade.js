@@ -383,7 +383,7 @@ class ArcadeGame extends HTMLElement {
       const bar = `<span class="bar"><i style="left:${left}%;width:${right - left}%"></i></span>`;
       return `<li${action === best ? ' class="best"' : ""}><span>${ACTIONS[action]}</span>${bar}<span>${signed(value)}</span></li>`;
     });
-    place.innerHTML = `<h3>Q values of the last decision</h3><ol>${rows.join("")}</ol>`;
+    place.innerHTML = `<h3>Scores of the last decision</h3><ol>${rows.join("")}</ol>`;
   }
 
   // What a visitor does.
