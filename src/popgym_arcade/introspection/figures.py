@@ -222,6 +222,7 @@ def gap_figure(study: gap.GapStudy) -> Figure:
             if gap.ALL in games:
                 axis.axhline(len(games) - 1.5, color=GREY, linewidth=0.5)
             axis.set_yticks(range(len(games)), games)
+            axis.locator_params(axis="x", nbins=4)  # numbers below a hundredth are long
             axis.set(ylim=(len(games) - 0.5, -0.5), xlabel=f"{name}\n(rescaled, 95 % interval)")
             axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
