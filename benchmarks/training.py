@@ -184,7 +184,14 @@ def measure(way: Way, options: argparse.Namespace) -> peer.Run:
         keys = task(key).env_keys(learner.updates, algorithm.num_envs)
         value: Any = (lambda output: output[1]) if way.algorithm == "ppo" else jnp.max
         actors, rollout = collect(
-            task(key).network(learner.params), task(key), greedy, value, learner.actors, keys, algorithm.num_steps
+            task(key).network(learner.params),
+            task(key),
+            greedy,
+            value,
+            learner.actors,
+            keys,
+            algorithm.num_steps,
+            bootstrap_truncated=algorithm.bootstrap_truncated,
         )
         return learner._replace(actors=actors, updates=learner.updates + 1), rollout
 

@@ -74,11 +74,40 @@ def train(algorithm: Any, partial_obs: bool, has_memory: bool, updates: int, see
 
 @pytest.mark.parametrize("kind", [PQN, PPO, DQN])
 def test_policy_churn_is_what_an_update_changes(kind: Any) -> None:
-    more = {"replay_size": 1280} if kind is DQN else {}
+    more: dict[str, Any] = {"replay_size": 1280} if kind is DQN else {}
     for rate, has_changed in ((1e-12, False), (1.0, True)):
         _, _, metrics = train(kind(**SHARED, **more, learning_rate=rate, total_timesteps=1e9), True, kind is PQN, 1)
         assert (float(metrics["policy_churn"]) > 0) == has_changed
         assert float(metrics["policy_churn"]) <= 1
+
+
+@pytest.mark.parametrize("kind", [PQN, PPO, DQN])
+def test_the_clock_may_count_as_an_end(kind: Any) -> None:
+    more: dict[str, Any] = {"replay_size": 640} if kind is DQN else {}
+    settings = SHARED | {"epochs": 1, "minibatches": 1}
+    learned = [train(kind(**settings, **more, bootstrap_truncated=on), False, False, 1)[1].params for on in (True, False)]
+    through, ended = (params.head.weight for params in learned)
+    assert not np.array_equal(through, ended)
+
+
+@pytest.mark.parametrize("kind", [PQN, PPO, DQN])
+def test_steps_of_muon_go_equally_far_in_all_directions(kind: Any) -> None:
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = {"wide": (6, 20), "tall": (20, 6), "kernel": (3, 3, 2, 6), "bias": (7,)}
+    weights = {name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)}
+    algorithm = kind(learning_rate=0.5, total_timesteps=1e9, muon=True)
+    gradients = jax.tree.map(lambda weight: 1e-3 * weight**3, weights)
+
+    optimizer = algorithm.optimizer()
+    steps, _ = jax.jit(optimizer.update)(gradients, optimizer.init(weights), weights)
+    for name, step in steps.items():
+        assert float(jnp.sum(step * gradients[name])) < 0
+        if name == "bias":
+            np.testing.assert_allclose(jnp.abs(step), jnp.abs(step[0]), rtol=0.01)  # the first step of Adam
+        else:
+            matrix = np.asarray(step).reshape(-1, step.shape[-1])
+            lengths = np.linalg.svd(matrix, compute_uv=False) / (0.5 * 0.2 * max(matrix.shape) ** 0.5)
+            assert lengths.min() > 0.6 and lengths.max() < 1.3, lengths
 
 
 def greedy_return(task: Task, learner: Any) -> float:

@@ -1,5 +1,6 @@
 """Collection, watched by a network that remembers all it is told."""
 
+import functools
 from typing import Any
 
 import jax
@@ -44,17 +45,17 @@ def played() -> Any:
     env = Tiny(obs_size=64)
     keys = jax.random.split(jax.random.key(1), ENVS)
 
-    @jax.jit
-    def run(keys: jax.Array) -> Any:
-        network = Recorder()
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(keys: jax.Array, bootstrap_truncated: bool) -> Any:
+        network, task = Recorder(), Task(env, env.default_params, None, keys[0])
         actors = start_episodes(network, env, env.default_params, jax.random.split(jax.random.key(0), ENVS))
-        return collect(network, Task(env, env.default_params, None, keys[0]), act, value, actors, keys, STEPS)
+        return collect(network, task, act, value, actors, keys, STEPS, bootstrap_truncated=bootstrap_truncated)
 
-    return env, jax.device_get(run(keys))
+    return env, jax.device_get(run(keys, True)), jax.device_get(run(keys, False))
 
 
 def test_what_is_kept_belongs_together(played: Any) -> None:
-    _, (after, rollout) = played
+    _, (after, rollout), _ = played
     done = rollout.terminated | rollout.truncated
     assert rollout.terminated.any() and rollout.truncated.any()
     assert rollout.start[0].all()
@@ -74,7 +75,7 @@ def test_what_is_kept_belongs_together(played: Any) -> None:
 
 
 def test_values_of_what_follows(played: Any) -> None:
-    env, (_, rollout) = played
+    env, (_, rollout), _ = played
     goes_on = ~(rollout.terminated | rollout.truncated)[:-1]
     np.testing.assert_array_equal(rollout.bootstrap_value[:-1][goes_on], rollout.value[1:][goes_on])
     # Where the clock ended it: the value of the final frame, as seen by a memory that has not been reset.
@@ -87,13 +88,21 @@ def test_values_of_what_follows(played: Any) -> None:
         assert rollout.bootstrap_value[t, number] == frame + rollout.log_prob["count"][t, number] + 1
 
 
+def test_the_clock_counts_as_an_end_where_nothing_is_bootstrapped(played: Any) -> None:
+    _, (_, through), (_, rollout) = played
+    np.testing.assert_array_equal(rollout.terminated, through.terminated | through.truncated)
+    assert not rollout.truncated.any()
+    for name in ("obs", "action", "start", "reward", "value"):
+        np.testing.assert_array_equal(getattr(rollout, name), getattr(through, name))
+
+
 def test_an_environment_depends_on_its_own_key_alone() -> None:
     env = Tiny(obs_size=64)
 
     def run(keys: jax.Array, starts: jax.Array) -> Any:
         actors = start_episodes(Recorder(), env, env.default_params, starts)
         task = Task(env, env.default_params, None, keys[0])
-        return collect(Recorder(), task, act, value, actors, keys, 8)[1]
+        return collect(Recorder(), task, act, value, actors, keys, 8, bootstrap_truncated=True)[1]
 
     keys, starts = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
     whole, part = jax.jit(run)(keys, starts), jax.jit(run)(keys[2:], starts[2:])

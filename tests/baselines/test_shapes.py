@@ -58,8 +58,10 @@ def test_records_of_the_baselines() -> None:
         network, keys = task.network(None), task.env_keys(0, 4)
         learner = algorithm.init(None, task)
         _, step = step_agents(network, env, task.env_params, greedy, learner.actors, keys)
-        actors, rollout = collect(network, task, greedy, jnp.max, learner.actors, keys, 3)
-        _, told = collect(network, task, lambda *_: (jnp.int32(0), jnp.float32(0)), jnp.max, actors, keys, 3)
+        actors, rollout = collect(network, task, greedy, jnp.max, learner.actors, keys, 3, bootstrap_truncated=True)
+        _, told = collect(
+            network, task, lambda *_: (jnp.int32(0), jnp.float32(0)), jnp.max, actors, keys, 3, bootstrap_truncated=True
+        )
         ring = replay.write(learner.replay, rollout, learner.actors.memory, jnp.int32(0))
         places = algorithm.draw(task, network, jnp.int32(0))
         sample = replay.read_sequences(ring, places.slot[0], places.env[0], 3, jnp.int32(0), 3)

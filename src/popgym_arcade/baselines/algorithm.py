@@ -6,6 +6,8 @@ The loop over updates, checkpoints and logs belongs to the trainer. What algorit
 
 import abc
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -13,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, UInt8
 
 from popgym_arcade import checks
@@ -134,8 +137,12 @@ class Algorithm(abc.ABC, Generic[L]):
     """Steps at the start of a sequence that warm up a memory and are masked out of the loss."""
     max_grad_norm: float = 0.5
     """Gradients are clipped to this norm."""
+    muon: bool = False
+    """Whether Muon trains in place of Adam or RAdam: the weights of linear maps and convolutions; Adam trains the others."""
     gamma: float = 0.99
     """The discount factor."""
+    bootstrap_truncated: bool = True
+    """Whether a value stands for what would follow where the clock ends an episode; if not, nothing follows."""
 
     def __post_init__(self) -> None:
         """Check the hyperparameters.
@@ -182,6 +189,19 @@ class Algorithm(abc.ABC, Generic[L]):
     def optimizer(self) -> optax.GradientTransformation:
         """Return the optimizer."""
 
+    def clipped(
+        self, optimizer: Callable[[optax.Schedule], optax.GradientTransformation], learning_rate: optax.Schedule
+    ) -> optax.GradientTransformation:
+        """Return an optimizer, or Muon where it is wanted, with clipped gradients.
+
+        Muon's steps are as long as those of Adam, so that one learning rate fits both (Liu et al. 2025, arXiv 2502.16982).
+        """
+        if self.muon:
+            optimizer = functools.partial(
+                optax.contrib.muon, muon_weight_dimension_numbers=_muon_dimensions, consistent_rms=0.2
+            )
+        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optimizer(learning_rate))
+
     @abc.abstractmethod
     def init(self, params: Any, task: Task) -> L:
         """Return where training starts, fit for jit.
@@ -200,6 +220,13 @@ class Algorithm(abc.ABC, Generic[L]):
             consists of; `policy_churn`, in how much of the rollout the greedy action has changed; `episodes`, how many ended
             while playing, and `mean_return`, theirs, nan if there are none.
         """
+
+
+def _muon_dimensions(params: Any) -> Any:
+    """Tell which axes of a parameter are inputs and outputs; None where it is no linear map."""
+    linear = optax.contrib.MuonDimensionNumbers(1, 0)
+    convolution = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
+    return jax.tree.map(lambda leaf: {2: linear, 4: convolution}.get(leaf.ndim), params)
 
 
 def annealed(first: float, last: float, length: float, steps: Int32[Array, ""] | int) -> Float32[Array, ""]:

@@ -61,9 +61,9 @@ class Rollout(NamedTuple):
     """The log probability of the action; None if the policy tells none."""
     reward: Float32[Array, "T N"]
     terminated: Bool[Array, "T N"]
-    """Whether the rules ended the episode with this step."""
+    """Whether the episode ended with this step for good: by the rules, or by the clock where it counts as an end."""
     truncated: Bool[Array, "T N"]
-    """Whether the clock did and the rules did not."""
+    """Whether the clock ended it, and `bootstrap_value` stands for what would follow."""
     value: Float32[Array, "T N"]
     """The value of the state before the step."""
     bootstrap_value: Float32[Array, "T N"]
@@ -160,6 +160,8 @@ def collect(
     actors: Actors,
     keys: Keys,
     num_steps: int,
+    *,
+    bootstrap_truncated: bool,
 ) -> tuple[Actors, Rollout]:
     """Play on for some steps.
 
@@ -171,6 +173,8 @@ def collect(
         actors: where the agents are.
         keys: one for each environment, so that what happens in it depends on its own alone.
         num_steps: how many steps.
+        bootstrap_truncated: whether a value stands for what would follow where the clock ends an episode; if not, such an
+            episode counts as terminated.
 
     Returns:
         (actors after the last step, the rollout).
@@ -186,8 +190,12 @@ def collect(
             frames = jax.vmap(env.get_obs)(step.info["final_state"])
             return jax.vmap(value)(forward(network, actors.memory, frames, step.action, jnp.zeros_like(truncated))[1])
 
-        # Few steps meet the clock: only they draw final frames, and value them.
-        bootstrap_value = jax.lax.cond(jnp.any(truncated), final_value, lambda: jnp.zeros_like(step.reward))
+        bootstrap_value = jnp.zeros_like(step.reward)
+        if bootstrap_truncated:
+            # Few steps meet the clock: only they draw final frames, and value them.
+            bootstrap_value = jax.lax.cond(jnp.any(truncated), final_value, lambda: bootstrap_value)
+        else:
+            terminated, truncated = terminated | truncated, jnp.zeros_like(truncated)
         recorded = Rollout(
             obs=before.obs,
             last_action=before.last_action,

@@ -92,7 +92,16 @@ class DQN(QLearning[DQNLearner]):
         network = task.network(learner.params)
         policy = self.policy(learner.updates)
         keys = task.env_keys(learner.updates, self.num_envs)
-        actors, rollout = collect(network, task, policy, jnp.max, learner.actors, keys, self.num_steps)
+        actors, rollout = collect(
+            network,
+            task,
+            policy,
+            jnp.max,
+            learner.actors,
+            keys,
+            self.num_steps,
+            bootstrap_truncated=self.bootstrap_truncated,
+        )
         buffer = replay.write(learner.replay, rollout, learner.actors.memory, learner.updates)
         length = self.num_steps if has_memory(network) else 1
 

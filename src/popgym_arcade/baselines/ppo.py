@@ -4,6 +4,7 @@ Source: Schulman et al. 2017, "Proximal Policy Optimization Algorithms", arXiv 1
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -51,9 +52,9 @@ class PPO(Algorithm[Learner]):
         return annealed(self.ent_coef, last, self.total_timesteps, steps)
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam with clipped gradients and a learning rate that falls linearly."""
+        """Adam or Muon with clipped gradients and a learning rate that falls linearly."""
         schedule = optax.linear_schedule(self.learning_rate, 0.0, self.gradient_steps(self.total_timesteps))
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(schedule, eps=1e-5))
+        return self.clipped(functools.partial(optax.adam, eps=1e-5), schedule)
 
     def init(self, params: Any, task: Task) -> Learner:
         """Return where training starts."""
@@ -72,8 +73,20 @@ class PPO(Algorithm[Learner]):
             action = jax.random.categorical(key, logits).astype(jnp.int32)
             return action, jax.nn.log_softmax(logits)[action]
 
+        def value(output: tuple[Float32[Array, "A"], Float32[Array, ""]]) -> Float32[Array, ""]:
+            return output[1]
+
         keys = task.env_keys(learner.updates, self.num_envs)
-        actors, rollout = collect(network, task, policy, lambda output: output[1], learner.actors, keys, self.num_steps)
+        actors, rollout = collect(
+            network,
+            task,
+            policy,
+            value,
+            learner.actors,
+            keys,
+            self.num_steps,
+            bootstrap_truncated=self.bootstrap_truncated,
+        )
 
         # Advantages: lambda returns less the values.
         returns = lambda_returns(

@@ -39,7 +39,16 @@ class PQN(QLearning[Learner]):
         network = task.network(learner.params)
         policy = self.policy(learner.updates)
         keys = task.env_keys(learner.updates, self.num_envs)
-        actors, rollout = collect(network, task, policy, jnp.max, learner.actors, keys, self.num_steps)
+        actors, rollout = collect(
+            network,
+            task,
+            policy,
+            jnp.max,
+            learner.actors,
+            keys,
+            self.num_steps,
+            bootstrap_truncated=self.bootstrap_truncated,
+        )
 
         # Targets: Q(lambda), computed once per rollout, with the network that collected it.
         targets = lambda_returns(

@@ -50,10 +50,10 @@ class QLearning(Algorithm[L], abc.ABC):
         return lambda key, q_values: (epsilon_greedy(key, q_values, epsilon), None)
 
     def optimizer(self) -> optax.GradientTransformation:
-        """RAdam with clipped gradients and a learning rate that falls linearly."""
+        """RAdam or Muon with clipped gradients and a learning rate that falls linearly."""
         length = self.total_timesteps if self.learning_rate_steps is None else self.learning_rate_steps
         schedule = optax.linear_schedule(self.learning_rate, self.last_learning_rate, self.gradient_steps(length))
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.radam(schedule))
+        return self.clipped(optax.radam, schedule)
 
 
 def epsilon_greedy(key: PRNGKeyArray, q_values: Float32[Array, "A"], epsilon: Float32[Array, ""]) -> Int32[Array, ""]:
