@@ -31,6 +31,7 @@ import numpy as np
 from docs import scale
 from popgym_arcade import environments, experts, files, pictures, scores, terminal
 from popgym_arcade.baselines import agents
+from popgym_arcade.baselines.training import config as configs
 from popgym_arcade.environment import LEVELS, Environment, view_name
 from popgym_arcade.graphics import font, palette, shapes
 
@@ -262,9 +263,23 @@ def _page(game: Game) -> str:
 
 def command(config: dict[str, Any]) -> str:
     """Return the command that trains an agent that comes with the package."""
-    own = {"--env-id": "env_id", "--view": "view", "--memory": "memory", "--seed": "seed"}
-    options = " ".join(f"{option} {config[name]}" for option, name in own.items())
-    return f"popgym-arcade train {config['algorithm']} --preset cpu {options}"
+    own = {name: config[name] for name in ("env_id", "view", "memory", "seed")}
+    options = (_option(name, value) for name, value in (own | unlike_preset(config)).items())
+    return " ".join([f"popgym-arcade train {config['algorithm']} --preset cpu", *options])
+
+
+def unlike_preset(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a config, with the names and the values, that the preset `cpu` has otherwise."""
+    own = {name: config[name] for name in ("algorithm", "env_id", "view", "memory", "seed", "num_seeds")}
+    preset = configs.preset("cpu", config["algorithm"], config["env_id"], config["memory"])
+    expected = configs.from_dict(own | preset)
+    trained = configs.from_dict(config).to_dict()
+    return {name: trained[name] for name in expected.differences(trained) if name != "env_version"}
+
+
+def _option(name: str, value: Any) -> str:
+    option = name.replace("_", "-")
+    return f"--{'' if value else 'no-'}{option}" if isinstance(value, bool) else f"--{option} {value}"
 
 
 def _about(name: str) -> list[str]:
@@ -368,11 +383,12 @@ def _entries() -> tuple[str, str]:
         seeds = groups[group]
         entry = files.read_json(seeds[0].path)
         own, above = statistics.score(group, seeds), statistics.above_none(groups, group)
+        is_otherwise = "config" in entry and unlike_preset(entry["config"])
         rows.append(
             [
                 env_id,
                 view_name(partial_obs),
-                agent,
+                f"{agent} †" if is_otherwise else agent,
                 str(len(seeds)),
                 f"{entry['steps'] / 1e6:.1f} M",
                 f"{entry['train_cpu_seconds'] / len(seeds) / 60:.0f}" if "train_cpu_seconds" in entry else "",

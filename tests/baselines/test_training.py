@@ -240,7 +240,7 @@ def test_presets(name: str, algorithm: str) -> None:
 def test_what_the_preset_has_for_a_game_and_a_memory() -> None:
     plain, none = (configs.preset("cpu", "ppo", "SkittlesEasy", memory) for memory in ("gru", "None"))
     assert none == plain | {"capacity_of": "gru"}
-    assert configs.preset("cpu", "ppo", "MineSweeperEasy", "gru") == plain | {"gamma": 0.99}
+    assert configs.preset("cpu", "ppo", "MineSweeperEasy", "gru") == plain
     explores = configs.preset("cpu", "ppo", "BattleShipHard", "gru")
     assert explores == plain | {"ent_coef": 0.1, "last_ent_coef": 0.01}
 
