@@ -257,8 +257,8 @@ def _cpu(algorithm: str, env_id: str, memory: str) -> dict[str, Any]:
         }
         if memory.lower() in ("none", SMALL):
             # What is in sight is learned in a third of the steps with these; memories came to less with them.
-            settings |= {"muon": True, "learning_rate": 2e-3, "bootstrap_truncated": False}
-            settings |= {"ent_coef": 0.003, "last_ent_coef": 0.0}
+            settings |= {"muon": True, "learning_rate": 2e-3, "gamma": 0.99, "gae_lambda": 0.9}
+            settings |= {"bootstrap_truncated": False, "ent_coef": 0.003, "last_ent_coef": 0.0}
         elif env_id.startswith("MineSweeper"):
             settings["gamma"] = 0.99  # who looks further ahead learned less there
         if env_id.startswith("BattleShip"):
