@@ -16,7 +16,9 @@ import pytest
 import popgym_arcade
 from docs import make
 from popgym_arcade import baselines, cli, environments, registration, testing
+from popgym_arcade.baselines import agents
 from popgym_arcade.baselines.training import command
+from popgym_arcade.baselines.training import config as configs
 
 ROOT = make.DOCS.parent
 REPOSITORY = "https://ADDRESS/blob/main/"
@@ -34,6 +36,16 @@ def test_pages_say_what_the_code_says() -> None:
     assert set(pages) == {*make.PAGES.iterdir(), make.MEMORY, make.RESULTS, make.TRAINING, make.README}
     for path, text in pages.items():
         assert path.read_text() == text, f"{path.name} is stale: run `python -m docs.make --pages`"
+
+
+def test_the_command_of_an_agent_has_all_its_settings() -> None:
+    trained = [json.loads(path.read_text()) for path in agents.FOLDER.glob("*/config.json")]
+    trained += [json.loads(path.read_text())["config"] for path in make.ENTRIES.glob("*.json")]
+    for config in trained:
+        first = configs.from_dict(config | {"num_seeds": 1})
+        chosen = command.parse(shlex.split(make.command(config))[2:])
+        assert chosen.agent == first
+    assert len({bool(make.unlike_preset(config)) for config in trained}) == 2
 
 
 @pytest.mark.parametrize("game", environments.GAMES, ids=lambda game: game.__name__)

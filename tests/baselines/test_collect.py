@@ -10,6 +10,7 @@ import pytest
 
 from popgym_arcade.baselines.algorithm import Task
 from popgym_arcade.baselines.collect import collect, start_episodes
+from popgym_arcade.baselines.returns import lambda_returns
 from tests.tiny import Tiny
 
 ENVS, STEPS = 3, 40
@@ -94,6 +95,12 @@ def test_the_clock_counts_as_an_end_where_nothing_is_bootstrapped(played: Any) -
     assert not rollout.truncated.any()
     for name in ("obs", "action", "start", "reward", "value"):
         np.testing.assert_array_equal(getattr(rollout, name), getattr(through, name))
+    goes_on = ~rollout.terminated
+    np.testing.assert_array_equal(rollout.bootstrap_value[goes_on], through.bootstrap_value[goes_on])
+
+    steps = map(jnp.asarray, (rollout.reward, rollout.bootstrap_value, rollout.terminated, rollout.truncated))
+    targets = np.asarray(lambda_returns(*steps, gamma=0.9, td_lambda=0.5))
+    np.testing.assert_array_equal(targets[through.truncated], rollout.reward[through.truncated])
 
 
 def test_an_environment_depends_on_its_own_key_alone() -> None:

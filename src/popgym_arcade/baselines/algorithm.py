@@ -194,7 +194,8 @@ class Algorithm(abc.ABC, Generic[L]):
     ) -> optax.GradientTransformation:
         """Return an optimizer, or Muon where it is wanted, with clipped gradients.
 
-        Muon's steps are as long as those of Adam, so that one learning rate fits both (Liu et al. 2025, arXiv 2502.16982).
+        Muon's steps are scaled to a root mean square of 0.2 times the learning rate, about that of Adam's (Liu et al. 2025,
+        arXiv 2502.16982), and Adam trains with the same learning rate what is no linear map.
         """
         if self.muon:
             optimizer = functools.partial(
