@@ -269,7 +269,7 @@ def command(config: dict[str, Any]) -> str:
 
 
 def unlike_preset(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a config, with the names and the values, that the preset `cpu` has otherwise."""
+    """Return those settings of a config, names and values, that the preset `cpu` has otherwise."""
     own = {name: config[name] for name in ("algorithm", "env_id", "view", "memory", "seed", "num_seeds")}
     preset = configs.preset("cpu", config["algorithm"], config["env_id"], config["memory"])
     expected = configs.from_dict(own | preset)
