@@ -14,7 +14,7 @@ from jaxtyping import Array, Float32, Int32
 from popgym_arcade import checks
 from popgym_arcade.baselines import replay
 from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task, check_counts, has_memory
-from popgym_arcade.baselines.collect import Actors, collect, episode_metrics, init_actors
+from popgym_arcade.baselines.collect import Actors, episode_metrics, init_actors
 from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, policy_churn, unroll
 from popgym_arcade.baselines.q_learning import QLearning, q_of
 
@@ -90,18 +90,7 @@ class DQN(QLearning[DQNLearner]):
         """Collect a rollout into the replay buffer, and take gradient steps on what is drawn from it."""
         # Collect: every environment is played on for `num_steps` steps, epsilon-greedily.
         network = task.network(learner.params)
-        policy = self.policy(learner.updates)
-        keys = task.env_keys(learner.updates, self.num_envs)
-        actors, rollout = collect(
-            network,
-            task,
-            policy,
-            jnp.max,
-            learner.actors,
-            keys,
-            self.num_steps,
-            bootstrap_truncated=self.bootstrap_truncated,
-        )
+        actors, rollout = self.play(network, task, learner.actors, learner.updates)
         buffer = replay.write(learner.replay, rollout, learner.actors.memory, learner.updates)
         length = self.num_steps if has_memory(network) else 1
 

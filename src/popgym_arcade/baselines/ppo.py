@@ -73,15 +73,12 @@ class PPO(Algorithm[Learner]):
             action = jax.random.categorical(key, logits).astype(jnp.int32)
             return action, jax.nn.log_softmax(logits)[action]
 
-        def value(output: tuple[Float32[Array, "A"], Float32[Array, ""]]) -> Float32[Array, ""]:
-            return output[1]
-
         keys = task.env_keys(learner.updates, self.num_envs)
         actors, rollout = collect(
             network,
             task,
             policy,
-            value,
+            lambda output: output[1],
             learner.actors,
             keys,
             self.num_steps,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
 from popgym_arcade.baselines.algorithm import Learner, Metrics, Task, check_fractions
-from popgym_arcade.baselines.collect import collect, episode_metrics, init_actors
+from popgym_arcade.baselines.collect import episode_metrics, init_actors
 from popgym_arcade.baselines.minibatches import burn_in_mask, gradient_steps, policy_churn, shuffled, take, unroll
 from popgym_arcade.baselines.q_learning import QLearning, q_of
 from popgym_arcade.baselines.returns import lambda_returns
@@ -37,18 +37,7 @@ class PQN(QLearning[Learner]):
         """Collect a rollout, compute its targets, and take gradient steps on it."""
         # Collect: every environment is played on for `num_steps` steps, epsilon-greedily.
         network = task.network(learner.params)
-        policy = self.policy(learner.updates)
-        keys = task.env_keys(learner.updates, self.num_envs)
-        actors, rollout = collect(
-            network,
-            task,
-            policy,
-            jnp.max,
-            learner.actors,
-            keys,
-            self.num_steps,
-            bootstrap_truncated=self.bootstrap_truncated,
-        )
+        actors, rollout = self.play(network, task, learner.actors, learner.updates)
 
         # Targets: Q(lambda), computed once per rollout, with the network that collected it.
         targets = lambda_returns(

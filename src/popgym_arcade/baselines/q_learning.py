@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
-from popgym_arcade.baselines.algorithm import Algorithm, L, annealed, check_counts, check_fractions
-from popgym_arcade.baselines.collect import Policy
+from popgym_arcade.baselines.algorithm import Algorithm, L, Network, Task, annealed, check_counts, check_fractions
+from popgym_arcade.baselines.collect import Actors, Policy, Rollout, collect
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,19 @@ class QLearning(Algorithm[L], abc.ABC):
         """Return the policy that collects after so many updates: epsilon-greedy."""
         epsilon = self.epsilon_at(updates * self.steps_per_update)
         return lambda key, q_values: (epsilon_greedy(key, q_values, epsilon), None)
+
+    def play(self, network: Network, task: Task, actors: Actors, updates: Int32[Array, ""]) -> tuple[Actors, Rollout]:
+        """Play every environment on for `num_steps` steps, by `policy`; return the actors after it and the rollout."""
+        return collect(
+            network,
+            task,
+            self.policy(updates),
+            jnp.max,
+            actors,
+            task.env_keys(updates, self.num_envs),
+            self.num_steps,
+            bootstrap_truncated=self.bootstrap_truncated,
+        )
 
     def optimizer(self) -> optax.GradientTransformation:
         """RAdam or Muon with clipped gradients and a learning rate that falls linearly."""
