@@ -14,7 +14,7 @@ from popgym_arcade.results import entry
 NONE = "none"
 """The memory that remembers nothing, as runs call it."""
 _OTHER_VIEW, _OTHER_RULES = "on views that runs were not trained on", "under other rules than today's"
-_COMPARED = ("env_id", "view", "memory", "window_size", "capacity_of", "seed", "num_seeds")
+_COMPARED = ("env_id", "view", "memory", "window_size", "horizon", "capacity_of", "seed", "num_seeds")
 
 
 class Result(NamedTuple):

@@ -200,6 +200,8 @@ class QNetworkRNN(MemoryNetwork):
         layers: how many layers the memory has.
         hidden_size: the width of what the memory hands to the head.
         window_size: how many frames attention and Stack look back; if left out 20 and 4, as in memax. The paper has 128.
+        horizon: for GRU, LRU and MinGRU: over how many steps they hold what they see, before training, see
+            `memory.make_memory`; if left out, as in memax.
         capacity_of: for `"none"`: the memory it will be compared with, "lru" if left out.
     """
 
@@ -215,9 +217,10 @@ class QNetworkRNN(MemoryNetwork):
         layers: int = 2,
         hidden_size: int = 256,
         window_size: int | None = None,
+        horizon: int | None = None,
         capacity_of: str | MemoryConstructor | None = None,
     ) -> None:
-        options: Any = {"layers": layers, "window_size": window_size, "capacity_of": capacity_of}
+        options: Any = {"layers": layers, "window_size": window_size, "horizon": horizon, "capacity_of": capacity_of}
         memory = functools.partial(make_memory, memory_type, memory_size, **options)
         super().__init__(QHead, memory, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=True)
 
@@ -252,9 +255,10 @@ class ActorCriticRNN(MemoryNetwork):
         layers: int = 2,
         hidden_size: int = 256,
         window_size: int | None = None,
+        horizon: int | None = None,
         capacity_of: str | MemoryConstructor | None = None,
     ) -> None:
-        options: Any = {"layers": layers, "window_size": window_size, "capacity_of": capacity_of}
+        options: Any = {"layers": layers, "window_size": window_size, "horizon": horizon, "capacity_of": capacity_of}
         memory = functools.partial(make_memory, memory_type, memory_size, **options)
         super().__init__(ActorCriticHead, memory, num_actions, key, obs_size, encoder, hidden_size, sees_last_action=True)
 

@@ -25,6 +25,8 @@ SMALL = "none-small"
 """The name of the paper's smaller network, which has no memory at all."""
 _MEMAX = {name.lower(): name for name in MEMAX}
 _WINDOWED = ("stack", "attention", "attention-rope", "attention-alibi")
+HOLDING = ("gru", "lru", "mingru")
+"""The memories of which it can be chosen for how long they hold what they are given, before training."""
 
 
 class Memory(eqx.Module):
@@ -77,6 +79,7 @@ def make_memory(
     input_size: int | None = None,
     output_size: int | None = None,
     window_size: int | None = None,
+    horizon: int | None = None,
     capacity_of: str | MemoryConstructor | None = None,
 ) -> Memory:
     """Make a memory: a linear map to `size`, layers that remember, a linear map to `output_size`.
@@ -95,6 +98,9 @@ def make_memory(
         input_size: the width of x, `size` if left out.
         output_size: the width of the outputs, `size` if left out.
         window_size: how many frames attention and Stack look back; if left out 20 and 4, as in memax. The paper has 128.
+        horizon: for GRU, LRU and MinGRU: over how many steps the slowest unit holds what it is given, before training. Those
+            of the others are spread evenly, on a log scale, from 2 steps up to that. If left out, as memax has it, half a
+            GRU's state is new at every step, and half of an LRU's units forget within three.
         capacity_of: for `"none"`: the memory it will be compared with, "lru" if left out.
 
     Returns:
@@ -112,8 +118,8 @@ def make_memory(
     output_size = checks.integer("output_size", size if output_size is None else output_size, 1)
     sizes: dict[str, Any] = {"layers": layers, "input_size": input_size, "output_size": output_size}
     if callable(memory):
-        if window_size is not None or capacity_of is not None:
-            raise ValueError("window_size and capacity_of are not for a constructor of your own: bind its options to it")
+        if window_size is not None or horizon is not None or capacity_of is not None:
+            raise ValueError("window_size, horizon and capacity_of are not for a constructor of your own: bind its options to it")
         made = memory(size, key, **sizes)
         if not isinstance(made, Memory):
             raise TypeError(f"{memory!r} must return a Memory, got {type(made).__name__}")
@@ -121,6 +127,10 @@ def make_memory(
     name = checked_name(memory)
     if window_size is not None and name not in _WINDOWED:
         raise ValueError(f"window_size is for {', '.join(_WINDOWED)}; {name} has no window")
+    if horizon is not None:
+        checks.integer("horizon", horizon, 2)
+        if name not in HOLDING:
+            raise ValueError(f"horizon is for {', '.join(HOLDING)}, not for {name}")
     if capacity_of is not None and name != "none":
         raise ValueError(f"capacity_of is for the memory 'none', not for {name}")
     if name == "none":
@@ -135,6 +145,9 @@ def make_memory(
         made_layers = tuple(_MinGRU(size, key_layer) for key_layer in jax.random.split(key_layers, layers))
     else:
         made_layers = _memax_layers(_MEMAX[name], size, layers, key_layers, window_size)
+    if horizon is not None:
+        steps = jnp.geomspace(2.0, horizon, size)
+        made_layers = tuple(layer.holding(steps) for layer in made_layers if isinstance(layer, _Holding))
     return _Stack(made_layers, name, size, input_size, output_size, key)
 
 
@@ -183,7 +196,15 @@ class _Stack(Memory):
         return tuple(after), linear(self.map_out, x)
 
 
-class _MinGRU(Memory):
+class _Holding(Memory):
+    """A layer of which it can be chosen for how long each unit holds what it is given, before training."""
+
+    @abc.abstractmethod
+    def holding(self, steps: Float32[Array, "size"]) -> Memory:
+        """Return one in which what a unit was given fades by a factor e in so many steps, at least 2."""
+
+
+class _MinGRU(_Holding):
     """h_t = (1 - z_t) h_{t-1} + z_t c_t, gate z_t = sigmoid(W_z x_t + b_z) and candidate c_t = W_c x_t + b_c.
 
     The gate and the candidate know the input alone, so the recurrence is linear and runs as a parallel scan. It composes
@@ -197,6 +218,9 @@ class _MinGRU(Memory):
         key_gate, key_candidate = jax.random.split(key)
         self.gate = eqx.nn.Linear(size, size, key=key_gate)
         self.candidate = eqx.nn.Linear(size, size, key=key_candidate)
+
+    def holding(self, steps: Float32[Array, "size"]) -> Memory:
+        return eqx.tree_at(lambda layer: layer.gate.bias, self, _gate_bias(steps))
 
     def initial_state(self) -> Float32[Array, "size"]:
         return jnp.zeros(self.gate.weight.shape[0])
@@ -265,11 +289,25 @@ class _Memax(Memory):
         return self._layer.latest_recurrent_state(states), y
 
 
-class _GRU(_Memax):
+class _LRU(_Memax, _Holding):
+    """memax's LRU."""
+
+    def holding(self, steps: Float32[Array, "size"]) -> Memory:
+        # Eigenvalues exp(-1 / steps + i phase), which turn by up to a whole turn while they fade; the phases are in no order.
+        size = len(steps)
+        turns = (jax.random.permutation(jax.random.key(0), size) + 0.5) / size
+        parts = -jnp.log(steps), jnp.log(2 * jnp.pi * turns / steps), 0.5 * jnp.log(-jnp.expm1(-2 / steps))
+        return eqx.tree_at(lambda lru: (lru.arrays.nu_log, lru.arrays.theta_log, lru.arrays.gamma_log), self, parts)
+
+
+class _GRU(_Memax, _Holding):
     """memax's GRU, faster: only what depends on the step before is computed step by step.
 
     The maps of inputs and the weights' gradients are products over all steps. It has no forward-mode derivative (`jax.jvp`).
     """
+
+    def holding(self, steps: Float32[Array, "size"]) -> Memory:
+        return eqx.tree_at(lambda gru: gru.arrays.algebra.algebra.W_z.bias, self, _gate_bias(steps))
 
     def __call__(
         self, state: Any, x: Float32[Array, "T size"], start: Bool[Array, "T"]
@@ -334,7 +372,12 @@ def _recur_gradient(kept: Any, gradient: Float32[Array, "T size"]) -> Any:
 
 
 _recur.defvjp(_recur_and_keep, _recur_gradient)
-_OWN: dict[str, type[_Memax]] = {"GRU": _GRU}  # models of memax that are computed in a way of our own
+_OWN: dict[str, type[_Memax]] = {"GRU": _GRU, "LRU": _LRU}
+
+
+def _gate_bias(steps: Float32[Array, "size"]) -> Float32[Array, "size"]:
+    """Return the bias with which a gate sigmoid(bias) takes in 1 / steps of what is new."""
+    return -jnp.log(steps - 1)
 
 
 class _Resettable(eqx.Module):

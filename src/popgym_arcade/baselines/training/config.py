@@ -23,7 +23,8 @@ from popgym_arcade.environment import VIEWS, Environment, view_name
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
 
-_FORMER = {"env_version": 0, "muon": False, "bootstrap_truncated": True}
+_OF_MEMORIES = ("window_size", "horizon", "capacity_of")
+_FORMER = {"env_version": 0, "muon": False, "bootstrap_truncated": True, "horizon": None}
 """Settings of configs from before they were written down."""
 
 A = TypeVar("A", bound=Algorithm)
@@ -53,6 +54,9 @@ class Config(Generic[A]):
     """The width of what comes before the last linear map."""
     window_size: int | None = None
     """The number of frames that attention and Stack look back (by default 20 and 4; the paper has 128)."""
+    horizon: int | None = None
+    """For GRU, LRU and MinGRU: over how many steps they hold what they see, before training: the slowest unit over so many,
+    the fastest over 2 (by default as in memax, where most forget within a few steps)."""
     capacity_of: str | None = None
     """For the memory none: as many parameters as this memory has (by default lru)."""
     seed: int = 0
@@ -79,7 +83,7 @@ class Config(Generic[A]):
         object.__setattr__(self, "memory", checked_name(self.memory, SMALL))
         if self.capacity_of is not None:
             object.__setattr__(self, "capacity_of", checked_name(self.capacity_of))
-        check_counts(self, "obs_size", "memory_size", "layers", "hidden_size", "window_size", "num_seeds")
+        check_counts(self, "obs_size", "memory_size", "layers", "hidden_size", "window_size", "horizon", "num_seeds")
         if not 0 <= self.seed <= checks.SEEDS - self.num_seeds:
             raise ValueError(f"seeds must be from 0 to {checks.SEEDS - 1}, got {self.num_seeds} from {self.seed} on")
 
@@ -147,10 +151,11 @@ class Config(Generic[A]):
         is_critic = isinstance(self.algorithm, PPO)
         sizes: dict[str, Any] = {"obs_size": self.obs_size, "encoder": self.encoder, "hidden_size": self.hidden_size}
         if self.memory == SMALL:
-            if self.window_size is not None or self.capacity_of is not None:
-                raise ValueError(f"window_size and capacity_of are for memories, not for {SMALL}")
+            for name in _OF_MEMORIES:
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for memories, not for {SMALL}")
             return (ActorCritic if is_critic else QNetwork)(num_actions, key, **sizes)
-        sizes |= {name: getattr(self, name) for name in ("memory_size", "layers", "window_size", "capacity_of")}
+        sizes |= {name: getattr(self, name) for name in ("memory_size", "layers", *_OF_MEMORIES)}
         return (ActorCriticRNN if is_critic else QNetworkRNN)(num_actions, key, self.memory, **sizes)
 
     def to_dict(self) -> dict[str, Any]:
