@@ -205,6 +205,28 @@ def test_window_size() -> None:
     assert np.array_equal(np.any(by_x != 0, axis=-1), np.arange(TIME) >= TIME - 3)
 
 
+@pytest.mark.parametrize("name", ["gru", "mingru"])
+def test_the_horizon_of_gates(name: str) -> None:
+    """At first a unit takes in one part in so many of what is new: from one in 2 to one in as many as the horizon."""
+
+    def first_state(horizon: int) -> np.ndarray:
+        memory = make_memory(name, 8, jax.random.key(0), layers=1, horizon=horizon).layers[0]
+        state, _ = memory(memory.initial_state(), jnp.zeros((1, 8)), jnp.ones(1, bool))
+        return np.asarray(jax.tree.leaves(state)[0], np.float64)
+
+    steps = np.geomspace(2, 512, 8)
+    np.testing.assert_allclose(first_state(2) * 2, first_state(512) * steps, rtol=1e-4)
+
+
+def test_the_horizon_of_an_lru() -> None:
+    """Left alone, what a unit was given fades by a factor e in from 2 steps to as many as the horizon."""
+    memory = make_memory("lru", 8, jax.random.key(0), layers=1, horizon=512).layers[0]
+    x = jnp.zeros((40, 8)).at[0].set(1.0)
+    states = [memory(memory.initial_state(), x[:length], jnp.zeros(length, bool))[0] for length in (1, 40)]
+    first, last = (np.abs(jax.tree.leaves(state)[1]) for state in states)
+    np.testing.assert_allclose(last, first * np.exp(-39 / np.geomspace(2, 512, 8)), rtol=1e-3)
+
+
 def test_mingru_is_its_recurrence() -> None:
     stack: Any = make_memory("mingru", 8, jax.random.key(0))
     memory = stack.layers[0]
@@ -251,7 +273,7 @@ def test_a_constructor_of_ones_own() -> None:
     with pytest.raises(TypeError, match=r"must return a Memory, got int"):
         make_memory(not_a_memory, 8, jax.random.key(0))
     with pytest.raises(ValueError, match=r"bind its options to it"):
-        make_memory(construct, 8, jax.random.key(0), window_size=3)
+        make_memory(construct, 8, jax.random.key(0), horizon=3)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -278,6 +300,8 @@ def test_bad_arguments(arguments: Any, error: Any, message: str) -> None:
         ("lru", {"input_size": 0}, r"input_size must be at least 1"),
         ("lru", {"output_size": 0}, r"output_size must be at least 1"),
         ("lru", {"window_size": 3}, r"window_size is for stack, .*; lru has no window"),
+        ("lru", {"horizon": 1}, r"horizon must be at least 2, got 1"),
+        ("lstm", {"horizon": 100}, r"horizon is for gru, lru, mingru, not for lstm"),
         ("stack", {"window_size": 0}, r"window_size must be at least 1"),
         ("lru", {"capacity_of": "gru"}, r"capacity_of is for the memory 'none', not for lru"),
         ("none", {"capacity_of": "none"}, r"capacity_of must be another memory than 'none'"),

@@ -305,7 +305,7 @@ def test_wrong_types() -> None:
         ({"obs_size": 63}, "64"),
         ({"num_envs": 3}, "must be a multiple of minibatches"),
         ({"layers": 1001}, "layers must be at most 1000"),
-        ({"memory": "none-small", "window_size": 4}, "not for none-small"),
+        ({"memory": "none-small", "horizon": 4}, "horizon is for memories, not for none-small"),
     ],
 )
 def test_what_does_not_fit_leaves_nothing_behind(settings: dict[str, Any], complaint: str, tmp_path: pathlib.Path) -> None:

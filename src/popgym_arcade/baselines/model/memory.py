@@ -293,9 +293,9 @@ class _LRU(_Memax, _Holding):
     """memax's LRU."""
 
     def holding(self, steps: Float32[Array, "size"]) -> Memory:
-        # Eigenvalues exp(-1 / steps + i phase), which turn by up to a whole turn while they fade; the phases are in no order.
-        size = len(steps)
-        turns = (jax.random.permutation(jax.random.key(0), size) + 0.5) / size
+        # Eigenvalues exp(-1 / steps + i phase), which make up to one turn while they fade: how much of one is spread evenly,
+        # by the golden ratio, and in no order.
+        turns = (jnp.arange(len(steps)) + 0.5) * ((5**0.5 - 1) / 2) % 1
         parts = -jnp.log(steps), jnp.log(2 * jnp.pi * turns / steps), 0.5 * jnp.log(-jnp.expm1(-2 / steps))
         return eqx.tree_at(lambda lru: (lru.arrays.nu_log, lru.arrays.theta_log, lru.arrays.gamma_log), self, parts)
 
