@@ -119,7 +119,9 @@ def make_memory(
     sizes: dict[str, Any] = {"layers": layers, "input_size": input_size, "output_size": output_size}
     if callable(memory):
         if window_size is not None or horizon is not None or capacity_of is not None:
-            raise ValueError("window_size, horizon and capacity_of are not for a constructor of your own: bind its options to it")
+            raise ValueError(
+                "window_size, horizon and capacity_of are not for a constructor of your own: bind its options to it"
+            )
         made = memory(size, key, **sizes)
         if not isinstance(made, Memory):
             raise TypeError(f"{memory!r} must return a Memory, got {type(made).__name__}")
