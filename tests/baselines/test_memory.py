@@ -205,12 +205,17 @@ def test_window_size() -> None:
     assert np.array_equal(np.any(by_x != 0, axis=-1), np.arange(TIME) >= TIME - 3)
 
 
+def only_layer(name: str, horizon: int) -> Any:
+    stack: Any = make_memory(name, 8, jax.random.key(0), layers=1, horizon=horizon)
+    return stack.layers[0]
+
+
 @pytest.mark.parametrize("name", ["gru", "mingru"])
 def test_the_horizon_of_gates(name: str) -> None:
     """At first a unit takes in one part in so many of what is new: from one in 2 to one in as many as the horizon."""
 
     def first_state(horizon: int) -> np.ndarray:
-        memory = make_memory(name, 8, jax.random.key(0), layers=1, horizon=horizon).layers[0]
+        memory = only_layer(name, horizon)
         state, _ = memory(memory.initial_state(), jnp.zeros((1, 8)), jnp.ones(1, bool))
         return np.asarray(jax.tree.leaves(state)[0], np.float64)
 
@@ -220,7 +225,7 @@ def test_the_horizon_of_gates(name: str) -> None:
 
 def test_the_horizon_of_an_lru() -> None:
     """Left alone, what a unit was given fades by a factor e in from 2 steps to as many as the horizon."""
-    memory = make_memory("lru", 8, jax.random.key(0), layers=1, horizon=512).layers[0]
+    memory = only_layer("lru", 512)
     x = jnp.zeros((40, 8)).at[0].set(1.0)
     states = [memory(memory.initial_state(), x[:length], jnp.zeros(length, bool))[0] for length in (1, 40)]
     first, last = (np.abs(jax.tree.leaves(state)[1]) for state in states)
