@@ -6,7 +6,7 @@ A memory of your own is a subclass of `Memory`; hand its constructor to `make_me
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -25,8 +25,7 @@ SMALL = "none-small"
 """The name of the paper's smaller network, which has no memory at all."""
 _MEMAX = {name.lower(): name for name in MEMAX}
 _WINDOWED = ("stack", "attention", "attention-rope", "attention-alibi")
-HOLDING = ("gru", "lru", "mingru")
-"""The memories of which it can be chosen for how long they hold what they are given, before training."""
+_HOLDING = ("gru", "lru", "mingru")
 
 
 class Memory(eqx.Module):
@@ -131,8 +130,8 @@ def make_memory(
         raise ValueError(f"window_size is for {', '.join(_WINDOWED)}; {name} has no window")
     if horizon is not None:
         checks.integer("horizon", horizon, 2)
-        if name not in HOLDING:
-            raise ValueError(f"horizon is for {', '.join(HOLDING)}, not for {name}")
+        if name not in _HOLDING:
+            raise ValueError(f"horizon is for {', '.join(_HOLDING)}, not for {name}")
     if capacity_of is not None and name != "none":
         raise ValueError(f"capacity_of is for the memory 'none', not for {name}")
     if name == "none":
@@ -149,7 +148,7 @@ def make_memory(
         made_layers = _memax_layers(_MEMAX[name], size, layers, key_layers, window_size)
     if horizon is not None:
         steps = jnp.geomspace(2.0, horizon, size)
-        made_layers = tuple(layer.holding(steps) for layer in made_layers if isinstance(layer, _Holding))
+        made_layers = tuple(cast(_Holding, layer).holding(steps) for layer in made_layers)
     return _Stack(made_layers, name, size, input_size, output_size, key)
 
 
@@ -203,7 +202,7 @@ class _Holding(Memory):
 
     @abc.abstractmethod
     def holding(self, steps: Float32[Array, "size"]) -> Memory:
-        """Return one in which what a unit was given fades by a factor e in so many steps, at least 2."""
+        """Return one in which what a unit was given fades by about a factor e in so many steps, at least 2."""
 
 
 class _MinGRU(_Holding):
@@ -374,7 +373,7 @@ def _recur_gradient(kept: Any, gradient: Float32[Array, "T size"]) -> Any:
 
 
 _recur.defvjp(_recur_and_keep, _recur_gradient)
-_OWN: dict[str, type[_Memax]] = {"GRU": _GRU, "LRU": _LRU}
+_OWN: dict[str, type[_Memax]] = {"GRU": _GRU, "LRU": _LRU}  # models of memax that have something of our own
 
 
 def _gate_bias(steps: Float32[Array, "size"]) -> Float32[Array, "size"]:

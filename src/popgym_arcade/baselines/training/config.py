@@ -24,6 +24,7 @@ from popgym_arcade.environment import VIEWS, Environment, view_name
 ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
 
 _OF_MEMORIES = ("window_size", "horizon", "capacity_of")
+"""Settings that some memories have, and the network without any has not."""
 _FORMER = {"env_version": 0, "muon": False, "bootstrap_truncated": True, "horizon": None}
 """Settings of configs from before they were written down."""
 
