@@ -277,8 +277,10 @@ def test_a_constructor_of_ones_own() -> None:
 
     with pytest.raises(TypeError, match=r"must return a Memory, got int"):
         make_memory(not_a_memory, 8, jax.random.key(0))
-    with pytest.raises(ValueError, match=r"bind its options to it"):
-        make_memory(construct, 8, jax.random.key(0), horizon=3)
+    options: list[dict[str, Any]] = [{"window_size": 3}, {"horizon": 3}]
+    for option in options:
+        with pytest.raises(ValueError, match=r"bind its options to it"):
+            make_memory(construct, 8, jax.random.key(0), **option)
 
 
 @pytest.mark.usefixtures("unchecked")

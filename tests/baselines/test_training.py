@@ -305,6 +305,7 @@ def test_wrong_types() -> None:
         ({"obs_size": 63}, "64"),
         ({"num_envs": 3}, "must be a multiple of minibatches"),
         ({"layers": 1001}, "layers must be at most 1000"),
+        ({"memory": "none-small", "window_size": 4}, "window_size is for memories, not for none-small"),
         ({"memory": "none-small", "horizon": 4}, "horizon is for memories, not for none-small"),
     ],
 )

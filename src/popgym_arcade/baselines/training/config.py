@@ -25,7 +25,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {"pqn": PQN, "ppo": PPO, "dqn": DQN}
 
 _OF_MEMORIES = ("window_size", "horizon", "capacity_of")
 """Settings that some memories have, and the network without any has not."""
-_FORMER = {"env_version": 0, "muon": False, "bootstrap_truncated": True, "horizon": None}
+_FORMER = {"env_version": 0, "muon": False, "bootstrap_truncated": True}
 """Settings of configs from before they were written down."""
 
 A = TypeVar("A", bound=Algorithm)
