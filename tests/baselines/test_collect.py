@@ -3,13 +3,15 @@
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from popgym_arcade.baselines.algorithm import Task
-from popgym_arcade.baselines.collect import collect, start_episodes
+from popgym_arcade.baselines.collect import collect, side_by_side, start_episodes
+from popgym_arcade.baselines.model.builder import ActorCriticRNN
 from popgym_arcade.baselines.returns import lambda_returns
 from tests.tiny import Tiny
 
@@ -115,3 +117,26 @@ def test_an_environment_depends_on_its_own_key_alone() -> None:
     whole, part = jax.jit(run)(keys, starts), jax.jit(run)(keys[2:], starts[2:])
     np.testing.assert_array_equal(whole.action[:, 2:], part.action)
     np.testing.assert_array_equal(whole.obs[:, 2:], part.obs)
+
+
+@pytest.mark.parametrize("memory", ["mingru", "none"])
+def test_a_batch_is_what_its_sequences_are_by_themselves(memory: str) -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    network = ActorCriticRNN(5, keys[0], memory, obs_size=64, encoder="keypoint", memory_size=8, layers=1, hidden_size=8)
+    obs = jax.random.bits(keys[1], (6, 3, 64, 64, 3), jnp.uint8)
+    last_action = jax.random.randint(keys[2], (6, 3), 0, 5)
+    start = np.zeros((6, 3), bool)
+    start[0, :2] = start[3, 1] = True
+    before = jax.tree.map(lambda leaf: jnp.full((3, *leaf.shape), 0.5), network.initial_state())
+
+    after, outputs = eqx.filter_jit(side_by_side)(network, before, obs, last_action, start)
+    one = eqx.filter_jit(network)
+    for number in range(3):
+        mine = jax.tree.map(lambda leaf, number=number: leaf[number], before)
+        expected = one(mine, obs[:, number], last_action[:, number], start[:, number])
+        actual = jax.tree.map(lambda leaf, number=number: leaf[number], after), [x[:, number] for x in outputs]
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            jax.tree.leaves(actual),
+            jax.tree.leaves(expected),
+        )

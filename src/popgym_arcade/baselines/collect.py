@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, PyTree, Shaped,
 
 from popgym_arcade.baselines.algorithm import Metrics, Network, Shard, Task
 from popgym_arcade.baselines.arrays import Keys
+from popgym_arcade.baselines.model.builder import MemoryNetwork
 from popgym_arcade.environment import Environment
 
 Policy = Callable[[PRNGKeyArray, Any], tuple[Int32[Array, ""], Float32[Array, ""] | None]]
@@ -102,6 +103,35 @@ def start_episodes(network: Network, env: Environment[Any, Any], env_params: Any
     )
 
 
+def side_by_side(
+    network: Network,
+    memory: PyTree[Shaped[Array, "B ..."]],
+    obs: UInt8[Array, "T B S S 3"],
+    last_action: Int32[Array, "T B"],
+    start: Bool[Array, "T B"],
+) -> tuple[PyTree[Shaped[Array, "B ..."]], PyTree[Shaped[Array, "T B ..."]]]:
+    """Run a network over a batch of sequences.
+
+    Returns:
+        (memory after them, every leaf [B, ...]; outputs, every leaf [T, B, ...]).
+    """
+
+    def joined(leaf: Shaped[Array, "T B ..."]) -> Shaped[Array, "frames ..."]:
+        return leaf.reshape(-1, *leaf.shape[2:])
+
+    def parted(leaf: Shaped[Array, "frames ..."]) -> Shaped[Array, "T B ..."]:
+        return leaf.reshape(*start.shape, *leaf.shape[1:])
+
+    # To an encoder all frames are one sequence, of which it may look at a few at a time.
+    if not jax.tree.leaves(memory):
+        memory, outputs = network(memory, joined(obs), joined(last_action), joined(start))
+        return memory, jax.tree.map(parted, outputs)
+    answer, seen = network, obs
+    if isinstance(network, MemoryNetwork):
+        answer, seen = network.remember, parted(network.encoder(joined(obs)))
+    return jax.vmap(answer, in_axes=(0, 1, 1, 1), out_axes=(0, 1))(memory, seen, last_action, start)
+
+
 def forward(
     network: Network,
     memory: PyTree[Shaped[Array, "N ..."]],
@@ -110,14 +140,8 @@ def forward(
     start: Bool[Array, "N"],
 ) -> tuple[PyTree[Shaped[Array, "N ..."]], PyTree[Shaped[Array, "N ..."]]]:
     """Show one frame to the network of each environment: (memory, output), every leaf [N, ...]."""
-
-    def one(
-        memory: Any, obs: UInt8[Array, "S S 3"], last_action: Int32[Array, ""], start: Bool[Array, ""]
-    ) -> tuple[Any, Any]:
-        memory, output = network(memory, obs[None], last_action[None], start[None])
-        return memory, jax.tree.map(lambda leaf: leaf[0], output)
-
-    return jax.vmap(one)(memory, obs, last_action, start)
+    memory, outputs = side_by_side(network, memory, obs[None], last_action[None], start[None])
+    return memory, jax.tree.map(lambda leaf: leaf[0], outputs)
 
 
 def step_agents(

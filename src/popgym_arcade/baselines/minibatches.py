@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Float32, Int32, PyTree, Shaped
 
 from popgym_arcade.baselines.algorithm import Algorithm, Metrics, Network, Shard, Task, has_memory
-from popgym_arcade.baselines.collect import Rollout, greedy_action
+from popgym_arcade.baselines.collect import Rollout, greedy_action, side_by_side
 
 
 def shuffled(algorithm: Algorithm[Any], task: Task, network: Network, updates: Int32[Array, ""]) -> Int32[Array, "G B"]:
@@ -71,12 +71,7 @@ def unroll(
     network: Network, memory: PyTree[Shaped[Array, "B ..."]], rollout: Rollout | Any
 ) -> PyTree[Float32[Array, "T B ..."]]:
     """Run a network over the sequences of a minibatch; return its outputs, every leaf float32[T, B, ...]."""
-    inputs = rollout.obs, rollout.last_action, rollout.start
-    if not jax.tree.leaves(memory):
-        # Where no frame knows of another, all are one long sequence, of which an encoder may look at a few at a time.
-        outputs = network(memory, *(leaf.reshape(-1, *leaf.shape[2:]) for leaf in inputs))[1]
-        return jax.tree.map(lambda leaf: leaf.reshape(*rollout.start.shape, *leaf.shape[1:]), outputs)
-    return jax.vmap(network, in_axes=(0, 1, 1, 1), out_axes=(0, 1))(memory, *inputs)[1]
+    return side_by_side(network, memory, rollout.obs, rollout.last_action, rollout.start)[1]
 
 
 def policy_churn(
