@@ -243,7 +243,7 @@ def test_what_the_preset_has_for_a_game_and_a_memory() -> None:
     horizon = {"gamma": 0.99, "gae_lambda": 0.9, "bootstrap_truncated": False}
     reflex = {"muon": True, "learning_rate": 2e-3, "ent_coef": 0.003, "last_ent_coef": 0.0, **horizon}
     assert none == configs.preset("cpu", "ppo", "SkittlesEasy", "none-small") == plain | reflex
-    assert configs.preset("cpu", "ppo", "MineSweeperEasy", "gru") == plain | {"gamma": 0.99}
+    assert configs.preset("cpu", "ppo", "MineSweeperEasy", "gru") == plain | reflex
     assert configs.preset("cpu", "ppo", "MineSweeperEasy", "none") == none | {"capacity_of": "gru"}
     explores = plain | {"ent_coef": 0.1, "last_ent_coef": 0.01}
     assert configs.preset("cpu", "ppo", "BattleShipHard", "gru") == explores
