@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from popgym_arcade.baselines.algorithm import Task
-from popgym_arcade.baselines.collect import collect, side_by_side, start_episodes
+from popgym_arcade.baselines.collect import collect, run_batch, start_episodes
 from popgym_arcade.baselines.model.builder import ActorCriticRNN
 from popgym_arcade.baselines.returns import lambda_returns
 from tests.tiny import Tiny
@@ -125,11 +125,10 @@ def test_a_batch_is_what_its_sequences_are_by_themselves(memory: str) -> None:
     network = ActorCriticRNN(5, keys[0], memory, obs_size=64, encoder="keypoint", memory_size=8, layers=1, hidden_size=8)
     obs = jax.random.bits(keys[1], (6, 3, 64, 64, 3), jnp.uint8)
     last_action = jax.random.randint(keys[2], (6, 3), 0, 5)
-    start = np.zeros((6, 3), bool)
-    start[0, :2] = start[3, 1] = True
+    start = jnp.zeros((6, 3), bool).at[[0, 0, 3], [0, 1, 1]].set(True)
     before = jax.tree.map(lambda leaf: jnp.full((3, *leaf.shape), 0.5), network.initial_state())
 
-    after, outputs = eqx.filter_jit(side_by_side)(network, before, obs, last_action, start)
+    after, outputs = eqx.filter_jit(run_batch)(network, before, obs, last_action, start)
     one = eqx.filter_jit(network)
     for number in range(3):
         mine = jax.tree.map(lambda leaf, number=number: leaf[number], before)

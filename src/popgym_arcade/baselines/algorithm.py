@@ -31,7 +31,10 @@ class Network(Protocol):
     """A network with memory, or without, called for one environment with time as the first axis; batch it by `jax.vmap`."""
 
     def initial_state(self) -> Any:
-        """Return the memory before the first frame, a pytree of arrays; one without leaves if there is no memory."""
+        """Return the memory before the first frame, a pytree of arrays.
+
+        It has no leaves if there is no memory: then each frame is answered by itself, whatever sequence it stands in.
+        """
         ...
 
     def __call__(

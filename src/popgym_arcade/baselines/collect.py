@@ -103,14 +103,22 @@ def start_episodes(network: Network, env: Environment[Any, Any], env_params: Any
     )
 
 
-def side_by_side(
+def run_batch(
     network: Network,
     memory: PyTree[Shaped[Array, "B ..."]],
     obs: UInt8[Array, "T B S S 3"],
     last_action: Int32[Array, "T B"],
     start: Bool[Array, "T B"],
 ) -> tuple[PyTree[Shaped[Array, "B ..."]], PyTree[Shaped[Array, "T B ..."]]]:
-    """Run a network over a batch of sequences.
+    """Run a network over a batch of sequences, as `jax.vmap` would, but show its encoder all frames at once.
+
+    Args:
+        network: a `MemoryNetwork` answers by its `encoder` and `remember`; any other one is called, and where it has no
+            memory, with all frames as one sequence.
+        memory: the memories before the sequences; every leaf [B, ...].
+        obs: their frames, uint8[T, B, S, S, 3].
+        last_action: the actions that led there, int32[T, B].
+        start: whether a frame begins an episode, bool[T, B].
 
     Returns:
         (memory after them, every leaf [B, ...]; outputs, every leaf [T, B, ...]).
@@ -122,7 +130,7 @@ def side_by_side(
     def parted(leaf: Shaped[Array, "frames ..."]) -> Shaped[Array, "T B ..."]:
         return leaf.reshape(*start.shape, *leaf.shape[1:])
 
-    # To an encoder all frames are one sequence, of which it may look at a few at a time.
+    # Of one sequence an encoder may look at a few frames at a time; under vmap these would be a few of each sequence.
     if not jax.tree.leaves(memory):
         memory, outputs = network(memory, joined(obs), joined(last_action), joined(start))
         return memory, jax.tree.map(parted, outputs)
@@ -140,7 +148,7 @@ def forward(
     start: Bool[Array, "N"],
 ) -> tuple[PyTree[Shaped[Array, "N ..."]], PyTree[Shaped[Array, "N ..."]]]:
     """Show one frame to the network of each environment: (memory, output), every leaf [N, ...]."""
-    memory, outputs = side_by_side(network, memory, obs[None], last_action[None], start[None])
+    memory, outputs = run_batch(network, memory, obs[None], last_action[None], start[None])
     return memory, jax.tree.map(lambda leaf: leaf[0], outputs)
 
 

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Float32, Int32, PyTree, Shaped
 
 from popgym_arcade.baselines.algorithm import Algorithm, Metrics, Network, Shard, Task, has_memory
-from popgym_arcade.baselines.collect import Rollout, greedy_action, side_by_side
+from popgym_arcade.baselines.collect import Rollout, greedy_action, run_batch
 
 
 def shuffled(algorithm: Algorithm[Any], task: Task, network: Network, updates: Int32[Array, ""]) -> Int32[Array, "G B"]:
@@ -71,7 +71,7 @@ def unroll(
     network: Network, memory: PyTree[Shaped[Array, "B ..."]], rollout: Rollout | Any
 ) -> PyTree[Float32[Array, "T B ..."]]:
     """Run a network over the sequences of a minibatch; return its outputs, every leaf float32[T, B, ...]."""
-    return side_by_side(network, memory, rollout.obs, rollout.last_action, rollout.start)[1]
+    return run_batch(network, memory, rollout.obs, rollout.last_action, rollout.start)[1]
 
 
 def policy_churn(

@@ -1,7 +1,7 @@
 """The networks of the paper (arXiv 2503.01450): Q-networks and actor-critics, with and without memory.
 
 All are one structure: an encoder looks at frames, a memory reads what it saw, a head answers. All are called in one way,
-for one environment with time as the first axis; batch them by `jax.vmap`, and the encoder still sees one big batch.
+for one environment with time as the first axis; batch them by `jax.vmap`, or by `collect.run_batch`, which trains faster.
 All leaves are float arrays. Linear maps start uniform within 1 / sqrt(fan-in) of zero, the default of `equinox.nn`, as in
 the paper's code.
 """
